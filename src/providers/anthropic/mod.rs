@@ -1,0 +1,3 @@
+//! Anthropic's dialect: what `claude` sends and expects.
+
+pub mod wire;

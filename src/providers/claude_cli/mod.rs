@@ -1,0 +1,1 @@
+//! The `claude` program: its arguments and its environment.

@@ -1,0 +1,4 @@
+//! OpenAI's dialect: the Responses API on the wire, and facts about its models.
+
+pub mod models;
+pub mod wire;

@@ -1,0 +1,1 @@
+//! Messages request to Responses body (WIRE.md §1).

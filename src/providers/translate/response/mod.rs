@@ -1,0 +1,1 @@
+//! Responses stream to Anthropic events (WIRE.md §2).
