@@ -10,3 +10,5 @@ pub mod ids;
 pub mod telemetry;
 
 pub mod providers;
+
+pub mod http;
