@@ -215,7 +215,8 @@ mod tests {
         let longer = format!("Bearer {}0", token.expose());
         let shorter = format!("Bearer {}", &token.expose()[1..]);
         let basic = format!("Basic {}", token.expose());
-        let table: &[(&[(&'static str, &str)], Result<(), Refusal>)] = &[
+        type Pairs<'a> = &'a [(&'static str, &'a str)];
+        let table: &[(Pairs<'_>, Result<(), Refusal>)] = &[
             (&[("authorization", &bearer)], Ok(())),
             (&[("authorization", &small)], Ok(())),
             (&[("x-api-key", token.expose())], Ok(())),

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_http::body;
 use awc::http::header::{ACCEPT_ENCODING, HeaderValue};
 use awc::{Client, Connector};
 use rustls::ClientConfig;
@@ -98,7 +99,7 @@ impl UpstreamClient {
         }
         request = request.insert_header((ACCEPT_ENCODING, HeaderValue::from_static("identity")));
         let sending = if outgoing.body.is_empty() {
-            request.send()
+            request.send_body(body::None::new())
         } else if request::is_sent_in_slices(&outgoing.body) {
             request.send_body(request::in_slices(outgoing.body.clone()))
         } else {
@@ -137,4 +138,25 @@ impl Wiring {
 fn base_of(url: &Url) -> String {
     let origin = format!("{}://{}", url.scheme(), &url[Position::BeforeHost..Position::AfterPort]);
     format!("{origin}{}", url.path().trim_end_matches('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_base_is_the_url_without_trailing_slashes_and_secrets() {
+        let table = [
+            ("https://api.example.com/v1", "https://api.example.com/v1"),
+            ("https://api.example.com/v1//", "https://api.example.com/v1"),
+            ("https://api.example.com", "https://api.example.com"),
+            ("https://api.example.com:443/", "https://api.example.com"),
+            ("http://127.0.0.1:8000/v1/", "http://127.0.0.1:8000/v1"),
+            ("http://[::1]:8000/v1", "http://[::1]:8000/v1"),
+            ("https://user:secret@api.example.com/v1?key=secret#part", "https://api.example.com/v1"),
+        ];
+        for (url, expected) in table {
+            assert_eq!(base_of(&Url::parse(url).unwrap()), expected);
+        }
+    }
 }

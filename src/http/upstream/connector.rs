@@ -205,3 +205,106 @@ fn status_of(head: &[u8]) -> Option<u16> {
     words.next().filter(|version| version.starts_with("HTTP/1."))?;
     words.next()?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn address_families_take_turns_with_the_first_one_leading() {
+        let table = [
+            ("", ""),
+            ("1.1.1.1:1 2.2.2.2:1", "1.1.1.1:1 2.2.2.2:1"),
+            ("[::1]:1 [::2]:1 [::3]:1 1.1.1.1:1", "[::1]:1 1.1.1.1:1 [::2]:1 [::3]:1"),
+            ("1.1.1.1:1 [::1]:1 [::2]:1 2.2.2.2:1", "1.1.1.1:1 [::1]:1 2.2.2.2:1 [::2]:1"),
+        ];
+        for (given, expected) in table {
+            let addresses = given.split_whitespace().map(|address| address.parse().unwrap()).collect();
+            let order: Vec<_> = alternating(addresses).iter().map(SocketAddr::to_string).collect();
+            assert_eq!(order.join(" "), expected);
+        }
+    }
+
+    #[actix_rt::test]
+    async fn a_dead_address_does_not_hide_a_living_one() {
+        let living = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let stream = connect_to_first(vec![dead, living.local_addr().unwrap()]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), living.local_addr().unwrap());
+        let error = connect_to_first(vec![dead, dead]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(connect_to_first(Vec::new()).await.unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
+    }
+
+    #[actix_rt::test]
+    async fn a_dialed_socket_sends_at_once_and_watches_its_peer() {
+        use rustix::net::sockopt;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = dial("localhost", listener.local_addr().unwrap().port()).await.unwrap();
+        assert!(stream.nodelay().unwrap());
+        assert!(sockopt::socket_keepalive(&stream).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), KEEPALIVE_IDLE);
+        #[cfg(target_os = "linux")]
+        assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), UNACKNOWLEDGED_LIMIT_MS);
+    }
+
+    #[actix_rt::test]
+    async fn bytes_behind_a_proxys_head_stay_in_the_socket() {
+        let long = format!("HTTP/1.1 200 OK\r\nvia: {}\r\n\r\n", "x".repeat(3000));
+        for head in ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.0 200 OK\r\na: b\r\n\r\n", &long] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (mut proxy, _) = listener.accept().await.unwrap();
+            proxy.write_all(format!("{head}\r\n\r\nTLS").as_bytes()).await.unwrap();
+            drop(proxy);
+            assert_eq!(read_proxy_head(&mut stream).await.unwrap(), head.as_bytes());
+            let mut rest = String::new();
+            stream.read_to_string(&mut rest).await.unwrap();
+            assert_eq!(rest, "\r\n\r\nTLS");
+        }
+    }
+
+    #[actix_rt::test]
+    async fn a_proxys_head_may_come_byte_by_byte() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut proxy, _) = listener.accept().await.unwrap();
+        proxy.set_nodelay(true).unwrap();
+        let sending = actix_rt::spawn(async move {
+            for byte in b"HTTP/1.1 200 OK\r\n\r\n" {
+                proxy.write_all(&[*byte]).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            proxy
+        });
+        let head = read_proxy_head(&mut stream).await.unwrap();
+        sending.await.unwrap();
+        assert_eq!(status_of(&head), Some(200));
+    }
+
+    #[test]
+    fn a_status_is_read_from_http_alone() {
+        let table = [
+            ("HTTP/1.1 200 OK\r\n\r\n", Some(200)),
+            ("HTTP/1.0 407 Proxy Authentication Required\r\n\r\n", Some(407)),
+            ("HTTP/1.1 200\r\n\r\n", Some(200)),
+            ("HTTP/1.1 ok\r\n\r\n", None),
+            ("HTTP/1.1\r\n\r\n", None),
+            ("SSH-2.0\r\n\r\n", None),
+            ("\r\n\r\n", None),
+            ("", None),
+        ];
+        for (head, expected) in table {
+            assert_eq!(status_of(head.as_bytes()), expected, "{head:?}");
+        }
+    }
+
+    #[actix_rt::test]
+    async fn a_dial_is_noted_only_where_it_happens() {
+        assert_eq!(noting_dials(async { 1 }).await, (1, false));
+        assert_eq!(noting_dials(async { note_dial() }).await, ((), true));
+        note_dial();
+    }
+}

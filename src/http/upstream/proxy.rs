@@ -253,7 +253,8 @@ mod tests {
 
     #[test]
     fn the_first_variable_that_is_not_empty_names_the_proxy() {
-        let table: &[(&[(&str, &str)], Option<&str>)] = &[
+        type Variables = &'static [(&'static str, &'static str)];
+        let table: &[(Variables, Option<&str>)] = &[
             (&[], None),
             (&[("HTTPS_PROXY", "http://one:3128")], Some("one:3128")),
             (&[("https_proxy", "http://one:3128")], Some("one:3128")),

@@ -1,7 +1,7 @@
 //! One request to an upstream as a plain value, so that it can be sent again.
 //!
-//! The header list is complete: nothing of the client's request and no default of the library is added to it but
-//! `host`, `content-length` and `accept-encoding: identity` (WIRE.md Q0.1, R-X2).
+//! The header list is complete: nothing of the client's request is added to it, only `host`, `content-length`,
+//! `accept-encoding: identity` and, by awc's HTTP/1.1 encoder, `date` (WIRE.md Q0.1, R-X2).
 
 use std::convert::Infallible;
 use std::fmt;
