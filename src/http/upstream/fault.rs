@@ -7,6 +7,7 @@ use std::io;
 
 use actix_http::error::ParseError;
 use awc::error::{ConnectError, PayloadError, SendRequestError};
+use rustls::CertificateError;
 use thiserror::Error;
 
 /// Why there is no response head.
@@ -21,10 +22,12 @@ pub enum SendFault {
     #[error("The TLS handshake failed: {0}.")]
     Tls(String),
     #[error(
-        "The certificate of {host} is not trusted: {reason}. If a private authority signed it, name that authority's \
-         file in ca_file."
+        "The certificate of {host} is not trusted: no authority that this system trusts signed it. If a private one \
+         did, name that authority's file in ca_file."
     )]
-    Untrusted { host: String, reason: String },
+    Untrusted { host: String },
+    #[error("The certificate of {host} is not valid: {reason}.")]
+    BadCertificate { host: String, reason: String },
     #[error("The connection was not made within the connect timeout.")]
     ConnectTimeout,
     #[error("The upstream did not begin its answer within the first-byte timeout.")]
@@ -92,11 +95,17 @@ fn of_connect_io(error: io::Error, host: &str) -> SendFault {
     match inner.downcast::<SendFault>() {
         Ok(fault) => *fault,
         Err(inner) => match inner.downcast_ref::<rustls::Error>() {
-            Some(rustls::Error::InvalidCertificate(reason)) => {
-                SendFault::Untrusted { host: host.to_owned(), reason: reason.to_string() }
-            }
+            Some(rustls::Error::InvalidCertificate(reason)) => of_certificate(reason, host.to_owned()),
             _ => SendFault::Tls(shown),
         },
+    }
+}
+
+fn of_certificate(reason: &CertificateError, host: String) -> SendFault {
+    match reason {
+        // A bad signature: a trusted authority has the issuer's name, but another key.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => SendFault::Untrusted { host },
+        reason => SendFault::BadCertificate { host, reason: reason.to_string() },
     }
 }
 

@@ -20,7 +20,7 @@ pub use awc::http::header::{HeaderName, HeaderValue};
 pub use client::{Target, UpstreamClient};
 pub use fault::{BodyFault, SendFault};
 pub use incoming::Incoming;
-pub use proxy::{Proxy, ProxySettings};
+pub use proxy::{Proxy, ProxyFault, ProxySettings};
 pub use request::Outgoing;
 pub use state::BackendState;
 pub use tls::TlsFault;

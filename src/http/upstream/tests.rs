@@ -495,6 +495,46 @@ async fn http2_streams_and_a_dropped_answer_resets_its_stream() {
     assert_eq!(was_reset.await.unwrap(), h2::Reason::CANCEL);
 }
 
+/// awc counts an HTTP/2 connection as idle from the start of its last request on, however long that one streams.
+#[actix_rt::test]
+async fn an_answer_over_http2_still_streams_when_the_pool_gives_its_connection_up() {
+    let authority = Authority::new();
+    let ca_file = authority.file();
+    let (listener, mut target) = listen_as_proxy(&ca_file).await;
+    target.pool_idle = Duration::ZERO;
+    let acceptor = authority.acceptor("h2");
+    let (given_up, was_given_up) = oneshot::channel();
+    actix_rt::spawn(async move {
+        let mut streaming = answer_over_http2(&listener, &acceptor, "first").await;
+        let mut whole = answer_over_http2(&listener, &acceptor, "whole").await;
+        whole.send_data(Bytes::new(), true).unwrap();
+        was_given_up.await.unwrap();
+        streaming.send_data(Bytes::from_static(b" second"), true).unwrap();
+    });
+    let client = UpstreamClient::new(&target).unwrap();
+    let streaming = client.send(&post(), LONG).await.unwrap();
+    assert_eq!(text_of(client.send(&post(), LONG).await.unwrap()).await, "whole");
+    given_up.send(()).unwrap();
+    let (body, fault) = last_of(streaming).await;
+    assert_eq!((body.as_slice(), fault.is_none()), (b"first second".as_slice(), true));
+}
+
+/// Takes a connection to the proxy and begins the answer to its first request; whatever else comes is left unanswered.
+async fn answer_over_http2(
+    listener: &TcpListener,
+    acceptor: &TlsAcceptor,
+    text: &'static str,
+) -> h2::SendStream<Bytes> {
+    let mut stream = accept(listener).await;
+    answer(&mut stream, TUNNEL).await;
+    let mut http = h2::server::handshake(acceptor.accept(stream).await.unwrap()).await.unwrap();
+    let (_, mut respond) = http.accept().await.unwrap().unwrap();
+    let mut body = respond.send_response(Default::default(), false).unwrap();
+    body.send_data(Bytes::from_static(text.as_bytes()), false).unwrap();
+    actix_rt::spawn(async move { while http.accept().await.is_some() {} });
+    body
+}
+
 #[actix_rt::test]
 async fn an_untrusted_certificate_is_a_fault_that_names_the_host_and_ca_file() {
     let other_authority = Authority::new().file();
@@ -509,6 +549,24 @@ async fn an_untrusted_certificate_is_a_fault_that_names_the_host_and_ca_file() {
     assert!(matches!(fault, SendFault::Untrusted { .. }), "{fault:?}");
     let sentence = fault.to_string();
     assert!(sentence.contains("upstream.test") && sentence.contains("ca_file"), "{sentence}");
+}
+
+#[actix_rt::test]
+async fn a_certificate_of_another_host_is_a_fault_without_talk_of_ca_file() {
+    let authority = Authority::new();
+    let ca_file = authority.file();
+    let (listener, mut target) = listen_as_proxy(&ca_file).await;
+    target.base_url = Url::parse("https://other.test/v1").unwrap();
+    let acceptor = authority.acceptor("http/1.1");
+    actix_rt::spawn(async move {
+        let mut stream = accept(&listener).await;
+        answer(&mut stream, TUNNEL).await;
+        acceptor.accept(stream).await.map(|_| ())
+    });
+    let fault = fault_of(sent(&target, &post()).await);
+    assert!(matches!(fault, SendFault::BadCertificate { .. }), "{fault:?}");
+    let sentence = fault.to_string();
+    assert!(sentence.contains("other.test") && !sentence.contains("ca_file"), "{sentence}");
 }
 
 #[actix_rt::test]
