@@ -11,4 +11,9 @@ pub mod telemetry;
 
 pub mod providers;
 
+pub mod state;
+
 pub mod http;
+
+pub mod actors;
+pub mod signals;

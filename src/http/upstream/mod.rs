@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod connector;
+pub mod credential;
 pub mod fault;
 pub mod incoming;
 pub mod proxy;
