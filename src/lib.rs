@@ -17,3 +17,6 @@ pub mod http;
 
 pub mod actors;
 pub mod signals;
+
+#[cfg(test)]
+mod own_process;

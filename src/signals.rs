@@ -81,23 +81,10 @@ fn exit_on_second_stop(exits: &mut Vec<SigId>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Output};
-
     use signal_hook::low_level::raise;
 
     use super::*;
-
-    const CASE: &str = "CLAUDETTE_TEST_SIGNALS";
-
-    /// Signals reach a whole process, and other tests live in this one.
-    fn in_own_process(test: &str, case: &str) -> Output {
-        let name = format!("signals::tests::{test}");
-        Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "--nocapture", &name])
-            .env(CASE, case)
-            .output()
-            .unwrap()
-    }
+    use crate::own_process;
 
     fn in_runtime(work: impl Future<Output = ()>) {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work);
@@ -105,7 +92,7 @@ mod tests {
 
     #[test]
     fn each_signal_arrives_as_what_it_asks_for() {
-        if std::env::var_os(CASE).is_some() {
+        if own_process::case().is_some() {
             return in_runtime(async {
                 let (mut signals, handle) = listen().unwrap();
                 for (number, expected) in [(SIGHUP, Signal::Reload), (SIGUSR1, Signal::Status), (SIGTERM, Signal::Stop)]
@@ -117,7 +104,7 @@ mod tests {
                 assert_eq!(signals.next().await, None);
             });
         }
-        let output = in_own_process("each_signal_arrives_as_what_it_asks_for", "all");
+        let output = own_process::run("signals::tests::each_signal_arrives_as_what_it_asks_for", "all");
         assert!(output.status.success(), "{output:?}");
     }
 
@@ -128,7 +115,7 @@ mod tests {
             "int-term" => (SIGINT, SIGTERM),
             _ => (SIGTERM, SIGINT),
         };
-        if let Ok(case) = std::env::var(CASE) {
+        if let Some(case) = own_process::case() {
             return in_runtime(async {
                 let _listening = listen().unwrap();
                 let (first, second) = numbers(&case);
@@ -139,7 +126,10 @@ mod tests {
             });
         }
         for case in ["term-term", "int-term", "term-int"] {
-            let output = in_own_process("the_second_stop_ends_a_process_that_never_looks_at_its_messages", case);
+            let output = own_process::run(
+                "signals::tests::the_second_stop_ends_a_process_that_never_looks_at_its_messages",
+                case,
+            );
             assert_eq!(output.status.code(), Some(128 + numbers(case).1), "{case}: {output:?}");
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
             assert!(said.contains("one survived") && !said.contains("two survived"), "{case}: {said}");

@@ -138,10 +138,12 @@ fn trimmed(bytes: &[u8]) -> Result<Credential, CredentialFault> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
     use std::os::unix::ffi::OsStringExt;
+    use std::os::unix::fs::OpenOptionsExt;
     use std::path::PathBuf;
 
-    use rustix::process::test_kill_process;
+    use rustix::fs::OFlags;
 
     use super::*;
 
@@ -239,29 +241,16 @@ mod tests {
     #[actix_rt::test]
     async fn a_command_that_never_ends_is_killed_with_its_children() {
         let folder = tempfile::tempdir().unwrap();
-        let pids = folder.path().join("pids");
         let fifo = folder.path().join("fifo");
-        // The child opens the pipe for writing and lives as long as it is not killed.
-        let script = format!(
-            "mkfifo '{f}'; sleep 1000 > '{f}' & echo $! $$ > '{p}'; wait",
-            f = fifo.display(),
-            p = pids.display()
-        );
-        let argv = ["sh".to_owned(), "-c".to_owned(), script];
-        let reader = {
-            let (fifo, pids) = (fifo.clone(), pids.clone());
-            async move {
-                while !pids.exists() {
-                    tokio::task::yield_now().await;
-                }
-                // Ends when the last writer is gone.
-                tokio::fs::read(fifo).await.unwrap()
-            }
-        };
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let mut pipe = std::fs::OpenOptions::new();
+        let mut pipe = pipe.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(&fifo).unwrap();
+        let script = format!("exec 3> '{}'; sleep 1000 & sleep 1000", fifo.display());
+        let argv = ["sh", "-c", &script].map(str::to_owned);
         let limit = Duration::from_millis(300);
-        let (loaded, read) = tokio::join!(from_command(&argv, limit), reader);
-        assert_eq!(loaded, Err(CredentialFault::TimedOut { limit_ms: 300 }));
-        assert!(read.is_empty());
-        let _ = test_kill_process;
+        assert_eq!(from_command(&argv, limit).await, Err(CredentialFault::TimedOut { limit_ms: 300 }));
+        // The shell and both of its children held the pipe: its end comes when the last of them is gone.
+        rustix::fs::fcntl_setfl(&pipe, OFlags::empty()).unwrap();
+        assert_eq!(pipe.read(&mut [0]).unwrap(), 0);
     }
 }

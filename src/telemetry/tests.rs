@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 
 use super::*;
+use crate::own_process;
 
 #[derive(Clone, Default)]
 struct Memory(Arc<Mutex<Vec<u8>>>);
@@ -182,24 +183,15 @@ fn the_words_of_the_settings_are_known_and_others_are_answered_with_the_choice()
     assert_eq!(fault.to_string(), "`loud` is none of error, warn, info, debug, trace");
 }
 
-/// Runs this test binary again: a panic hook and a global subscriber belong to a whole process.
-fn in_own_process(test: &str, log: &Path) -> std::process::Output {
-    std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--nocapture", test])
-        .env("CLAUDETTE_TEST_LOG", log)
-        .output()
-        .unwrap()
-}
-
 #[test]
 fn a_panic_is_one_event_and_only_words_written_in_the_program_are_repeated() {
-    if let Some(path) = std::env::var_os("CLAUDETTE_TEST_LOG") {
+    if let Some(path) = own_process::case() {
         return log_two_panics(path.into());
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("logs/claude.log");
     let name = "telemetry::tests::a_panic_is_one_event_and_only_words_written_in_the_program_are_repeated";
-    let output = in_own_process(name, &path);
+    let output = own_process::run(name, path.to_str().unwrap());
     assert!(output.status.success(), "{output:?}");
     assert!(output.stderr.is_empty(), "{:?}", String::from_utf8_lossy(&output.stderr));
     let lines: Vec<Value> =
