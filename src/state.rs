@@ -4,26 +4,27 @@
 //! inherit stays the person's own). Files are written aside, synced and renamed: a reader sees the old content or the
 //! new one, never half of it. One service per folder, kept by a lock that ends with the process however it dies.
 
+mod contents;
+mod ownership;
+
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use std::{fmt, process, thread};
+use std::{process, thread};
 
-use rustix::fs::OFlags;
-use rustix::process::geteuid;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
-use crate::ids::{BackendId, SessionName, Slot};
+use crate::ids::{BackendId, SessionName};
 
-const FOLDER_MODE: u32 = 0o700;
-const FILE_MODE: u32 = 0o600;
+pub use contents::{ControlFile, GatewayRecord, GatewaysFile, ModelsFile, StoredToken};
+pub use ownership::Refusal;
+use ownership::{Aside, FILE_MODE, open_ours, own_folder};
+
 const LOCK: &str = "service.lock";
 
 /// A reader of the lock holds it for microseconds; a service that finds it held looks again before it gives up.
@@ -49,79 +50,6 @@ pub enum StateFault {
     /// Without the content, which may hold a token.
     #[error("{}:{line}:{column}: not what this version of the service writes", .path.display())]
     Malformed { path: PathBuf, line: usize, column: usize },
-}
-
-/// Why a file or folder is not taken for ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    Symlink,
-    NotAFolder,
-    NotAFile,
-    ForeignOwner { uid: u32 },
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Symlink => f.write_str("a symbolic link"),
-            Self::NotAFolder => f.write_str("not a folder"),
-            Self::NotAFile => f.write_str("not a regular file"),
-            Self::ForeignOwner { uid } => write!(f, "owned by user {uid}"),
-        }
-    }
-}
-
-/// A token as a state file holds it: prints `***`, and its memory is overwritten when it is dropped.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
-#[serde(transparent)]
-pub struct StoredToken(String);
-
-impl StoredToken {
-    pub fn new(token: impl Into<String>) -> Self {
-        Self(token.into())
-    }
-
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for StoredToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-/// `control.json`: how the commands reach the running service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ControlFile {
-    pub pid: u32,
-    pub address: SocketAddr,
-    pub token: StoredToken,
-}
-
-/// `gateways.json`: what the next service needs to be where the last one was.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GatewaysFile {
-    pub gateways: Vec<GatewayRecord>,
-}
-
-/// The current generation of one slot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GatewayRecord {
-    pub slot: Slot,
-    pub port: u16,
-    pub token: StoredToken,
-    /// Hex digits; another one means other settings, and then neither port nor token is taken up.
-    pub fingerprint: String,
-}
-
-/// `models/BACKEND.json`: a backend's discovered models.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModelsFile<Entry> {
-    /// Seconds since 1970-01-01 UTC.
-    pub fetched_at: u64,
-    pub models: Vec<Entry>,
 }
 
 /// Whether a service runs on this folder.
@@ -344,59 +272,6 @@ fn parts(name: &str) -> Result<impl Iterator<Item = &Path>, StateFault> {
     Ok(Path::new(name).iter().map(Path::new))
 }
 
-/// Makes a folder of ours, or makes sure that what is there is one. Checked and closed through one handle, so that
-/// nothing can be put in its place between the two.
-fn own_folder(path: &Path) -> Result<(), StateFault> {
-    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path).or_else(|error| {
-        match fs::symlink_metadata(path) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(failed("make", path)(error)),
-        }
-    })?;
-    let flags = OFlags::NOFOLLOW | OFlags::DIRECTORY;
-    let folder = open_with(path, OpenOptions::new().read(true), flags)?;
-    let metadata = folder.metadata().map_err(failed("inspect", path))?;
-    check_owner(path, &metadata)?;
-    match metadata.mode() & 0o777 {
-        FOLDER_MODE => Ok(()),
-        _ => folder.set_permissions(Permissions::from_mode(FOLDER_MODE)).map_err(failed("close to others", path)),
-    }
-}
-
-/// Opens a file that is ours and not reached by a symbolic link.
-fn open_ours(path: &Path, options: &mut OpenOptions) -> Result<File, StateFault> {
-    // A pipe put there would make the opening wait for its other end.
-    let file = open_with(path, options, OFlags::NOFOLLOW | OFlags::NONBLOCK)?;
-    let metadata = file.metadata().map_err(failed("inspect", path))?;
-    check_owner(path, &metadata)?;
-    match metadata.is_file() {
-        true => Ok(file),
-        false => Err(StateFault::Refused { path: path.to_owned(), refusal: Refusal::NotAFile }),
-    }
-}
-
-fn open_with(path: &Path, options: &mut OpenOptions, flags: OFlags) -> Result<File, StateFault> {
-    let flags = flags.bits().cast_signed();
-    options.custom_flags(flags).open(path).map_err(|error| match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_symlink() => refused(path, Refusal::Symlink),
-        Ok(metadata) if error.kind() == io::ErrorKind::NotADirectory && !metadata.is_dir() => {
-            refused(path, Refusal::NotAFolder)
-        }
-        _ => failed("open", path)(error),
-    })
-}
-
-fn check_owner(path: &Path, metadata: &fs::Metadata) -> Result<(), StateFault> {
-    match metadata.uid() {
-        uid if uid == geteuid().as_raw() => Ok(()),
-        uid => Err(refused(path, Refusal::ForeignOwner { uid })),
-    }
-}
-
-fn refused(path: &Path, refusal: Refusal) -> StateFault {
-    StateFault::Refused { path: path.to_owned(), refusal }
-}
-
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateFault {
     let path = path.to_owned();
     move |source| StateFault::Failed { doing, path, source }
@@ -425,37 +300,6 @@ fn read_pid(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(32).read_to_string(&mut text).ok()?;
     text.trim_end().parse().ok()
-}
-
-/// A file being written beside the one it will replace. Goes away when dropped, unless it was renamed.
-struct Aside {
-    path: PathBuf,
-    file: File,
-}
-
-impl Aside {
-    fn create(folder: &Path, file_name: &str) -> Result<Self, StateFault> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = folder.join(format!(".{file_name}.{}.{count}.new", process::id()));
-        // Left by a dead process that had our number.
-        let _ = fs::remove_file(&path);
-        let file = open_with(&path, OpenOptions::new().write(true).create_new(true).mode(FILE_MODE), OFlags::NOFOLLOW)?;
-        Ok(Self { path, file })
-    }
-
-    fn fill(&self, bytes: &[u8]) -> io::Result<()> {
-        (&self.file).write_all(bytes)?;
-        // A strict umask would keep even us from reading it again.
-        self.file.set_permissions(Permissions::from_mode(FILE_MODE))?;
-        self.file.sync_all()
-    }
-}
-
-impl Drop for Aside {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ mod panics;
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use tracing::Subscriber;
@@ -97,10 +96,6 @@ pub enum Format {
     Text,
 }
 
-impl Format {
-    pub const NAMES: &[&str] = &["auto", "json", "text"];
-}
-
 /// The least important of our own events that is written. Other crates are never heard below a warning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Level {
@@ -110,10 +105,6 @@ pub enum Level {
     Info,
     Debug,
     Trace,
-}
-
-impl Level {
-    pub const NAMES: &[&str] = &["error", "warn", "info", "debug", "trace"];
 }
 
 /// Where lines go.
@@ -126,42 +117,6 @@ pub enum Destination {
         path: PathBuf,
         keep: Duration,
     },
-}
-
-/// A word that is none of a setting's values.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{word}` is none of {}", .allowed.join(", "))]
-pub struct UnknownWord {
-    pub word: String,
-    pub allowed: &'static [&'static str],
-}
-
-impl FromStr for Format {
-    type Err = UnknownWord;
-
-    fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        match word {
-            "auto" => Ok(Self::Auto),
-            "json" => Ok(Self::Json),
-            "text" => Ok(Self::Text),
-            _ => Err(UnknownWord { word: word.to_owned(), allowed: Self::NAMES }),
-        }
-    }
-}
-
-impl FromStr for Level {
-    type Err = UnknownWord;
-
-    fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        match word {
-            "error" => Ok(Self::Error),
-            "warn" => Ok(Self::Warn),
-            "info" => Ok(Self::Info),
-            "debug" => Ok(Self::Debug),
-            "trace" => Ok(Self::Trace),
-            _ => Err(UnknownWord { word: word.to_owned(), allowed: Self::NAMES }),
-        }
-    }
 }
 
 /// Why logging could not begin.

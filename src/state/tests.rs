@@ -1,11 +1,14 @@
 //! The folder against the real file system: modes, owners, links, locks and interrupted writes.
 
-use std::os::unix::fs::symlink;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
+use rustix::process::geteuid;
 use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
+use crate::ids::Slot;
 use crate::own_process;
 
 fn folder_in(parent: &Path) -> Result<StateFolder, StateFault> {

@@ -176,14 +176,6 @@ fn auto_means_text_only_on_a_terminal() {
 }
 
 #[test]
-fn the_words_of_the_settings_are_known_and_others_are_answered_with_the_choice() {
-    assert!(Format::NAMES.iter().all(|word| word.parse::<Format>().is_ok()));
-    assert!(Level::NAMES.iter().all(|word| word.parse::<Level>().is_ok()));
-    let fault = "loud".parse::<Level>().unwrap_err();
-    assert_eq!(fault.to_string(), "`loud` is none of error, warn, info, debug, trace");
-}
-
-#[test]
 fn a_panic_is_one_event_and_only_words_written_in_the_program_are_repeated() {
     if let Some(path) = own_process::case() {
         return log_two_panics(path.into());
