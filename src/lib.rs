@@ -11,6 +11,8 @@ pub mod telemetry;
 
 pub mod providers;
 
+pub mod settings;
+
 pub mod state;
 
 pub mod http;
