@@ -22,3 +22,4 @@ pub mod signals;
 
 #[cfg(test)]
 mod own_process;
+pub mod actors;
