@@ -1,1 +1,3 @@
-//! The `claude` program: its arguments and its environment.
+//! The `claude` program itself: its environment, its arguments and the lines it prints.
+//!
+//! Pure values only; whoever starts processes reads them from here.

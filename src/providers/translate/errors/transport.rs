@@ -1,0 +1,196 @@
+//! Failures without a reply to read: the connection never came about, broke, or carried something that is no stream.
+//!
+//! The caller names what happened as one of two closed lists; the words, the status and whether to try again are here
+//! (WIRE.md §3.2, R-X1).
+
+use super::ErrorContext;
+use super::mask::mask;
+use crate::providers::translate::{ApiError, ErrorKind};
+
+/// Why no response head came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransportFault {
+    Refused,
+    /// No route, host or network down, and whatever else the system says while connecting.
+    Unreachable(String),
+    Dns,
+    Tls(String),
+    ConnectTimeout,
+    /// Connected and sent, but no response head within `first_byte_timeout`.
+    FirstByteTimeout,
+    IdleTimeout,
+    /// Closed or reset before the head, also on a second connection (R-X2).
+    ClosedBeforeHead,
+    /// The proxy answered CONNECT with this.
+    ProxyRefused(String),
+    /// What came is no HTTP.
+    Garbled(String),
+}
+
+/// The answer to a fault before the response head; names the URL.
+pub fn transport_error(fault: &TransportFault, context: &ErrorContext<'_>) -> ApiError {
+    let url = context.base_url;
+    let words = mask_of(fault, context);
+    match fault {
+        TransportFault::ConnectTimeout => timed_out(format!("no connection to {url} in time")),
+        TransportFault::FirstByteTimeout => timed_out(format!("{url} took the request and did not answer in time")),
+        TransportFault::IdleTimeout => timed_out(format!("{url} went silent in the middle of its answer")),
+        TransportFault::Refused => unreachable(format!("{url} refused the connection"), context),
+        TransportFault::Unreachable(_) => unreachable(format!("cannot reach {url}: {words}"), context),
+        TransportFault::Dns => unreachable(format!("cannot resolve the host of {url}"), context),
+        TransportFault::Tls(_) => unreachable(format!("no TLS with {url}: {words}"), context),
+        TransportFault::ClosedBeforeHead => {
+            unreachable(format!("{url} closed the connection before it answered"), context)
+        }
+        TransportFault::ProxyRefused(_) => {
+            unreachable(format!("the proxy refused to connect to {url}: {words}"), context)
+        }
+        TransportFault::Garbled(_) => {
+            ApiError::new(502, ErrorKind::Api, format!("{url} did not answer in HTTP: {words}"))
+        }
+    }
+}
+
+/// The text that a fault carries, masked.
+fn mask_of(fault: &TransportFault, context: &ErrorContext<'_>) -> String {
+    match fault {
+        TransportFault::Unreachable(text)
+        | TransportFault::Tls(text)
+        | TransportFault::ProxyRefused(text)
+        | TransportFault::Garbled(text) => mask(text, context.secrets).into_owned(),
+        TransportFault::Refused
+        | TransportFault::Dns
+        | TransportFault::ConnectTimeout
+        | TransportFault::FirstByteTimeout
+        | TransportFault::IdleTimeout
+        | TransportFault::ClosedBeforeHead => String::new(),
+    }
+}
+
+fn timed_out(message: String) -> ApiError {
+    ApiError::new(504, ErrorKind::Api, message)
+}
+
+/// A server on this machine that cannot be reached was not started: asking again would only hide that.
+fn unreachable(message: String, context: &ErrorContext<'_>) -> ApiError {
+    if is_local(context.base_url) {
+        let message = format!("{message}: is the server running at {}?", context.base_url);
+        return ApiError::new(502, ErrorKind::Api, message).final_answer();
+    }
+    ApiError::new(502, ErrorKind::Api, message)
+}
+
+/// Whether the URL's host is this machine.
+fn is_local(base_url: &str) -> bool {
+    let Ok(url) = url::Url::parse(base_url) else { return false };
+    match url.host() {
+        Some(url::Host::Domain(domain)) => domain == "localhost" || domain.ends_with(".localhost"),
+        Some(url::Host::Ipv4(address)) => address.is_loopback() || address.is_unspecified(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback() || address.is_unspecified(),
+        None => false,
+    }
+}
+
+/// Why an answer that began as a stream is of no use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamFault {
+    /// Ended, reset or silent for too long without a terminal event.
+    Cut,
+    /// An event or the framing of events could not be read.
+    Malformed(String),
+    /// One event exceeds the bound on its size.
+    TooLong,
+    /// A 200 without a single event.
+    Empty,
+    /// A 200 with a page instead of events; the text of the page.
+    Html(String),
+}
+
+/// The answer to a stream that broke. `block_closed`: `claude` has had a whole block of it, so that it no longer
+/// repeats the request by itself (R-X1); before that an overload drives its clean retry.
+pub fn stream_error(fault: &StreamFault, block_closed: bool, context: &ErrorContext<'_>) -> ApiError {
+    let url = context.base_url;
+    match fault {
+        StreamFault::Cut if block_closed => {
+            ApiError::new(502, ErrorKind::Api, "upstream stream ended before completion")
+        }
+        StreamFault::Cut => ApiError {
+            should_retry: Some(true),
+            ..ApiError::new(529, ErrorKind::Overloaded, "upstream stream ended before completion")
+        },
+        StreamFault::Malformed(what) => {
+            let what = mask(what, context.secrets);
+            ApiError::new(502, ErrorKind::Api, format!("{url} sent a stream that cannot be read: {what}"))
+        }
+        StreamFault::TooLong => {
+            ApiError::new(502, ErrorKind::Api, format!("{url} sent an event that is too large")).final_answer()
+        }
+        StreamFault::Empty => ApiError::new(502, ErrorKind::Api, format!("{url} answered with an empty stream")),
+        StreamFault::Html(page) => {
+            let page = mask(page, context.secrets);
+            let page: String = page.chars().take(200).collect();
+            ApiError::new(502, ErrorKind::Api, format!("{url} answered with a page instead of a stream: {page}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Case;
+    use super::*;
+
+    #[test]
+    fn a_fault_names_the_url_and_only_a_local_server_is_asked_after() {
+        let cases = [
+            (TransportFault::Refused, 502, "refused the connection"),
+            (TransportFault::Unreachable("no route to host".into()), 502, "no route to host"),
+            (TransportFault::Dns, 502, "cannot resolve"),
+            (TransportFault::Tls("certificate expired".into()), 502, "certificate expired"),
+            (TransportFault::ClosedBeforeHead, 502, "closed the connection"),
+            (TransportFault::ProxyRefused("407 for SECRET-1234".into()), 502, "407 for ***"),
+        ];
+        for (fault, status, words) in cases {
+            let far = Case::default().with(|context| transport_error(&fault, context));
+            assert_eq!((far.status, far.should_retry), (status, None), "{fault:?}");
+            assert!(far.message.contains("https://api.openai.com/v1") && far.message.contains(words), "{far:?}");
+
+            for base_url in ["http://localhost:8000/v1", "http://127.0.0.2:8000/v1", "http://[::1]:8000/v1"] {
+                let near = Case { base_url, ..Case::default() }.with(|context| transport_error(&fault, context));
+                assert_eq!((near.status, near.should_retry), (status, Some(false)), "{fault:?}");
+                assert!(near.message.ends_with(&format!("is the server running at {base_url}?")), "{near:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn timeouts_are_retryable_504s() {
+        for fault in [TransportFault::ConnectTimeout, TransportFault::FirstByteTimeout, TransportFault::IdleTimeout] {
+            let error = Case { base_url: "http://localhost:1", ..Case::default() }
+                .with(|context| transport_error(&fault, context));
+            assert_eq!((error.status, error.kind, error.should_retry), (504, ErrorKind::Api, None), "{fault:?}");
+            assert!(error.message.contains("http://localhost:1"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn r_x1_a_cut_is_an_overload_until_a_block_is_closed() {
+        let judge = |closed| Case::default().with(|context| stream_error(&StreamFault::Cut, closed, context));
+        assert_eq!((judge(false).kind, judge(false).should_retry), (ErrorKind::Overloaded, Some(true)));
+        assert_eq!((judge(true).kind, judge(true).should_retry), (ErrorKind::Api, None));
+    }
+
+    #[test]
+    fn a_stream_that_is_none_says_what_came_instead() {
+        let cases = [
+            (StreamFault::Malformed("expected value".into()), "expected value", None),
+            (StreamFault::TooLong, "too large", Some(false)),
+            (StreamFault::Empty, "empty stream", None),
+            (StreamFault::Html("Sign in sk-12345678".into()), "Sign in ***", None),
+        ];
+        for (fault, words, should_retry) in cases {
+            let error = Case::default().with(|context| stream_error(&fault, false, context));
+            assert_eq!((error.status, error.kind, error.should_retry), (502, ErrorKind::Api, should_retry));
+            assert!(error.message.contains(words), "{error:?}");
+        }
+    }
+}
