@@ -4,6 +4,8 @@
 //! kind of upstream differs from another, [`sse`] splits event streams, [`translate`] turns one dialect into the other,
 //! and [`claude_cli`] knows the `claude` program itself.
 
+pub mod digest;
+pub mod json_text;
 pub mod profile;
 pub mod sse;
 

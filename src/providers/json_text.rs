@@ -1,0 +1,244 @@
+//! Strings as they stand in JSON: quoted and escaped, passed on without being decoded.
+//!
+//! A conversation is mostly text that nobody has to read. [`JsonText`] is a piece of it that is still the client's
+//! bytes; [`TextWriter`] joins such pieces and our own words into one new JSON string. Looking inside (a prefix, a
+//! blank) works on the escaped form; [`JsonText::decode`] is for the few rules that need the characters.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{Error, Visitor};
+use serde_json::value::RawValue;
+
+/// A JSON string in its quotes, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub struct JsonText<'a>(&'a RawValue);
+
+impl<'a> JsonText<'a> {
+    /// `raw` if it is a string, nothing if it is any other JSON value.
+    pub fn of(raw: &'a RawValue) -> Option<Self> {
+        raw.get().starts_with('"').then_some(Self(raw))
+    }
+
+    pub fn raw(self) -> &'a RawValue {
+        self.0
+    }
+
+    /// What stands between the quotes: escaped once.
+    pub fn escaped(self) -> &'a str {
+        let quoted = self.0.get();
+        quoted.get(1..quoted.len() - 1).unwrap_or("")
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.escaped().is_empty()
+    }
+
+    /// Holds nothing but white space.
+    pub fn is_blank(self) -> bool {
+        let rest = skip_space(self.escaped());
+        rest.is_empty() || (may_hide_space(rest) && self.decode().trim().is_empty())
+    }
+
+    /// Whether the text, without the white space it begins with, starts with `prefix` (plain ASCII, no quotes).
+    pub fn trimmed_starts_with(self, prefix: &str) -> bool {
+        let rest = skip_space(self.escaped());
+        rest.starts_with(prefix) || (may_hide_space(rest) && self.decode().trim_start().starts_with(prefix))
+    }
+
+    /// The characters. A lone half of a surrogate pair, legal in JSON alone, becomes U+FFFD.
+    pub fn decode(self) -> Cow<'a, str> {
+        let escaped = self.escaped();
+        if memchr::memchr(b'\\', escaped.as_bytes()).is_none() {
+            return Cow::Borrowed(escaped);
+        }
+        let mut json = serde_json::Deserializer::from_str(self.0.get());
+        json.deserialize_bytes(Lossy).unwrap_or(Cow::Borrowed(escaped))
+    }
+}
+
+/// Without the white space, plain or in its short escapes, that the escaped text begins with.
+fn skip_space(mut escaped: &str) -> &str {
+    loop {
+        escaped = escaped.trim_start();
+        match escaped
+            .strip_prefix(r"\n")
+            .or_else(|| escaped.strip_prefix(r"\r"))
+            .or_else(|| escaped.strip_prefix(r"\t"))
+        {
+            Some(rest) => escaped = rest,
+            None => return escaped,
+        }
+    }
+}
+
+/// The next character is written as `\uXXXX` (or a form feed), so only decoding can tell what it is.
+fn may_hide_space(escaped: &str) -> bool {
+    escaped.starts_with(r"\u") || escaped.starts_with(r"\f")
+}
+
+/// Reads a JSON string's bytes, where serde_json lets lone surrogates pass, and makes legal text of them.
+pub struct Lossy;
+
+impl<'de> Visitor<'de> for Lossy {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
+        Ok(String::from_utf8_lossy(bytes))
+    }
+
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(String::from_utf8_lossy(bytes).into_owned()))
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(text))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text.to_owned()))
+    }
+}
+
+/// A new JSON string, made of pieces. Escapes never span pieces, so escaped ones are joined as they are.
+pub struct TextWriter {
+    json: String,
+}
+
+impl TextWriter {
+    /// `capacity` in bytes of escaped text.
+    pub fn with_capacity(capacity: usize) -> Self {
+        let mut json = String::with_capacity(capacity + 2);
+        json.push('"');
+        Self { json }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.json.len() == 1
+    }
+
+    /// Appends text that is escaped already.
+    pub fn escaped(&mut self, text: &str) -> &mut Self {
+        self.json.push_str(text);
+        self
+    }
+
+    /// Appends characters, escaping what JSON wants escaped.
+    pub fn plain(&mut self, text: &str) -> &mut Self {
+        let mut start = 0;
+        for (at, byte) in text.bytes().enumerate().filter(|(_, byte)| *byte < 0x20 || *byte == b'"' || *byte == b'\\') {
+            self.json.push_str(&text[start..at]);
+            self.push_escape(byte);
+            start = at + 1;
+        }
+        self.json.push_str(&text[start..]);
+        self
+    }
+
+    fn push_escape(&mut self, byte: u8) {
+        match byte {
+            b'"' => self.json.push_str("\\\""),
+            b'\\' => self.json.push_str("\\\\"),
+            b'\n' => self.json.push_str("\\n"),
+            b'\r' => self.json.push_str("\\r"),
+            b'\t' => self.json.push_str("\\t"),
+            other => {
+                self.json.push_str("\\u00");
+                self.json.push(char::from_digit(u32::from(other >> 4), 16).unwrap_or('0'));
+                self.json.push(char::from_digit(u32::from(other & 15), 16).unwrap_or('0'));
+            }
+        }
+    }
+
+    /// The string, in its quotes.
+    pub fn finish(mut self) -> Cow<'static, RawValue> {
+        self.json.push('"');
+        match RawValue::from_string(self.json) {
+            Ok(raw) => Cow::Owned(raw),
+            Err(error) => unreachable!("pieces of JSON strings form a JSON string: {error}"),
+        }
+    }
+}
+
+/// `text` as a JSON string.
+pub fn quote(text: &str) -> Cow<'static, RawValue> {
+    let mut writer = TextWriter::with_capacity(text.len() + text.len() / 16);
+    writer.plain(text);
+    writer.finish()
+}
+
+/// The inside of a string that we have made or borrowed.
+pub fn inside(raw: &RawValue) -> &str {
+    JsonText::of(raw).map_or("", JsonText::escaped)
+}
+
+/// One string of several, with `separator` between them.
+pub fn join<'a>(texts: &[Cow<'a, RawValue>], separator: &str) -> Cow<'a, RawValue> {
+    if let [only] = texts {
+        return only.clone();
+    }
+    let mut writer = TextWriter::with_capacity(texts.iter().map(|text| text.get().len() + separator.len()).sum());
+    for (index, text) in texts.iter().enumerate() {
+        if index > 0 {
+            writer.plain(separator);
+        }
+        writer.escaped(inside(text));
+    }
+    writer.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(json: &str) -> &RawValue {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn text(json: &str) -> JsonText<'_> {
+        JsonText::of(raw(json)).unwrap()
+    }
+
+    #[test]
+    fn only_strings_are_texts() {
+        for json in ["1", "null", "{}", "[]", "true"] {
+            assert!(JsonText::of(raw(json)).is_none(), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_lone_surrogate_decodes_to_the_replacement_character() {
+        assert_eq!(text(r#""a\ud83db""#).decode().chars().next_back(), Some('b'));
+        assert_eq!(text(r#""\ud83d\ude00""#).decode(), "😀");
+    }
+
+    #[test]
+    fn blank_and_prefix_see_through_escapes() {
+        assert!(text(r#"" \n\t\r ""#).is_blank());
+        assert!(text(r#""\u0020\u000a""#).is_blank());
+        assert!(!text(r#""\u0041""#).is_blank());
+        assert!(text(r#""\n x-a: b""#).trimmed_starts_with("x-a:"));
+        assert!(text(r#""\u0078-a: b""#).trimmed_starts_with("x-a:"));
+        assert!(!text(r#""y x-a: b""#).trimmed_starts_with("x-a:"));
+    }
+
+    #[test]
+    fn joining_keeps_escapes_as_they_are() {
+        let parts = [Cow::Borrowed(raw(r#""a\"b""#)), Cow::Borrowed(raw(r#""\ud83d""#)), Cow::Borrowed(raw(r#""c""#))];
+        assert_eq!(join(&parts, "\n").get(), r#""a\"b\n\ud83d\nc""#);
+        assert_eq!(join(&[], "\n").get(), r#""""#);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_quoted_decodes_to_itself(original in ".*") {
+            let quoted = quote(&original);
+            assert_eq!(JsonText::of(&quoted).unwrap().decode(), original);
+        }
+    }
+}
