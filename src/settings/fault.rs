@@ -47,9 +47,15 @@ fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     (line, before[line_start..].chars().count() + 1)
 }
 
+const LONGEST_COMPARED_BYTES: usize = 64;
+
 /// "did you mean" when one of `known` is close enough to be a slip of the hand, else the whole list.
 pub(super) fn nearest<'k>(typed: &str, known: impl IntoIterator<Item = &'k str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
+    // No name of ours or of a backend is longer; a megabyte typed as a key is not worth comparing.
+    if typed.len() > LONGEST_COMPARED_BYTES {
+        return format!("known: {}", backticked(known));
+    }
     let close_enough = (typed.chars().count() / 3).max(1);
     let closest = known.iter().map(|name| (edits(typed, name), *name)).min();
     match closest {
@@ -64,18 +70,23 @@ pub(super) fn backticked<'n>(names: impl IntoIterator<Item = &'n str>) -> String
     quoted.join(", ")
 }
 
-/// How many single-character insertions, deletions and replacements turn one word into the other.
+/// How many insertions, deletions, replacements and swaps of neighbours turn one word into the other.
 fn edits(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (index, typed) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = index + 1;
-        for (column, known) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(typed != *known);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
+    let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
+    // `distance[i][j]`: between the first i letters of one and the first j of the other.
+    let mut distance = vec![vec![0; to.len() + 1]; from.len() + 1];
+    for i in 0..=from.len() {
+        for j in 0..=to.len() {
+            distance[i][j] = match (i, j) {
+                (0, letters) | (letters, 0) => letters,
+                _ => {
+                    let replaced = distance[i - 1][j - 1] + usize::from(from[i - 1] != to[j - 1]);
+                    let swaps = i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1];
+                    let swapped = if swaps { distance[i - 2][j - 2] + 1 } else { usize::MAX };
+                    replaced.min(swapped).min(distance[i - 1][j] + 1).min(distance[i][j - 1] + 1)
+                }
+            };
         }
     }
-    row[to.len()]
+    distance[from.len()][to.len()]
 }

@@ -235,33 +235,33 @@ impl Resolution<'_> {
         }
         let mut done = BTreeSet::new();
         for backend in backends {
-            self.check_cycles(backend, backends, &mut Vec::new(), &mut done);
+            self.check_circles(backend, backends, &mut done);
         }
     }
 
-    /// Depth first; an edge back into the trail closes a cycle and is told once, where it stands.
-    fn check_cycles<'b>(
-        &mut self,
-        backend: &'b Backend,
-        backends: &'b [Backend],
-        trail: &mut Vec<&'b str>,
-        done: &mut BTreeSet<&'b str>,
-    ) {
-        if done.contains(backend.id.as_str()) {
-            return;
-        }
-        trail.push(backend.id.as_str());
-        for (index, target) in backend.fallback.iter().enumerate() {
-            if let Some(start) = trail.iter().position(|id| *id == target.as_str()) {
-                let cycle = format!("{} → {target}", trail[start..].join(" → "));
-                let path = format!("backends.{}.fallback[{index}]", backend.id);
-                self.faults.push(self.places.at_value(&path, format!("`{path}` closes a circle: {cycle}")));
-            } else if let Some(next) = backends.iter().find(|other| other.id == *target) {
-                self.check_cycles(next, backends, trail, done);
+    /// Depth first, with the trail on the heap: a file can hold a long chain. An edge back into the trail closes a circle
+    /// and is told once, where it stands.
+    fn check_circles<'b>(&mut self, start: &'b Backend, backends: &'b [Backend], done: &mut BTreeSet<&'b BackendId>) {
+        let mut trail: Vec<(&Backend, usize)> = Vec::new();
+        let mut next = Some(start);
+        loop {
+            trail.extend(next.take().filter(|backend| !done.contains(&backend.id)).map(|backend| (backend, 0)));
+            let Some((backend, index)) = trail.last_mut() else { return };
+            let Some(target) = backend.fallback.get(*index) else {
+                done.insert(&backend.id);
+                trail.pop();
+                continue;
+            };
+            let path = format!("backends.{}.fallback[{index}]", backend.id);
+            *index += 1;
+            if let Some(first) = trail.iter().position(|(backend, _)| backend.id == *target) {
+                let circle: Vec<&str> = trail[first..].iter().map(|(backend, _)| backend.id.as_str()).collect();
+                let message = format!("`{path}` closes a circle: {} → {target}", circle.join(" → "));
+                self.faults.push(self.places.at_value(&path, message));
+            } else {
+                next = backends.iter().find(|backend| backend.id == *target);
             }
         }
-        trail.pop();
-        done.insert(backend.id.as_str());
     }
 
     /// A credential must not cross a network in the clear unless the person says so.

@@ -328,7 +328,8 @@ impl Walk<'_> {
     pub(super) fn wrong_type(&mut self, path: &str, value: &Typed<'_>, wanted: &str) {
         let found = match value.get_ref() {
             DeValue::String(_) => "a string",
-            DeValue::Integer(_) | DeValue::Float(_) => "a number",
+            DeValue::Integer(_) => "a number",
+            DeValue::Float(_) => "a decimal number",
             DeValue::Boolean(_) => "a boolean",
             DeValue::Datetime(_) => "a date or time",
             DeValue::Array(_) => "a list",
