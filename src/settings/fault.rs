@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// One thing that is wrong (or, among warnings, worth a look). Prints as `file:line:column: message` and never contains
 /// a secret.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// The config file; for a fault of the environment, the variable's name.
     pub file: PathBuf,
@@ -27,6 +27,11 @@ impl Fault {
         let (line, column) = line_and_column(text, offset);
         Self { file: file.to_owned(), line, column, message: message.into() }
     }
+}
+
+/// In the order of the text; those without a place come first.
+pub(super) fn sort(faults: &mut [Fault]) {
+    faults.sort_by(|a, b| (a.line, a.column, &a.file, &a.message).cmp(&(b.line, b.column, &b.file, &b.message)));
 }
 
 impl fmt::Display for Fault {

@@ -259,14 +259,16 @@ pub struct Loaded {
 /// Every fault of the file, sorted by position; a file that is not TOML has that one fault alone.
 pub fn load(source: Option<&Source>, surroundings: &Surroundings<'_>) -> Result<Loaded, Vec<Fault>> {
     let home = surroundings.home.as_deref();
-    let defaults = Document { file: Path::new("config/default.toml"), text: DEFAULT_TOML, home };
-    let defaults = walk(defaults).map_err(|fault| vec![fault])?;
+    // Names no relative path, so its folder does not matter.
+    let file = Path::new("config/default.toml");
+    let defaults =
+        walk(Document { file, text: DEFAULT_TOML, folder: Path::new("/"), home }).map_err(|fault| vec![fault])?;
     let mut faults = defaults.faults;
 
     let (file_layer, places) = match source {
-        None => (config::Map::new(), Places::none(Document { file: Path::new(""), text: "", home })),
+        None => (config::Map::new(), Places::none(Document { file, text: "", folder: Path::new("/"), home })),
         Some(source) => {
-            let document = Document { file: &source.path, text: &source.text, home };
+            let document = Document { file: &source.path, text: &source.text, folder: &source.folder, home };
             let walked = walk(document).map_err(|fault| vec![fault])?;
             faults.extend(walked.faults);
             (walked.layer, walked.places)
@@ -282,7 +284,7 @@ pub fn load(source: Option<&Source>, surroundings: &Surroundings<'_>) -> Result<
     let world_readable = source.is_some_and(|source| source.world_readable);
     let resolved = resolve::resolve(layered, &places, surroundings, world_readable);
     faults.extend(resolved.faults);
-    faults.sort();
+    fault::sort(&mut faults);
     if faults.is_empty() {
         Ok(Loaded { settings: resolved.settings, warnings: resolved.warnings })
     } else {

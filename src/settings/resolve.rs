@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use url::{Host, Url};
 
 use super::choices::BackendKind;
-use super::fault::{Fault, nearest};
+use super::fault::{self, Fault, nearest};
 use super::layers::{Layered, LayeredBackend, LayeredCredential, LayeredSession, ProfileOverrides};
 use super::source::Surroundings;
 use super::walk::Places;
@@ -94,7 +94,7 @@ fn readable_secrets(backends: &[Backend], places: &Places<'_>) -> Vec<Fault> {
         places.at_key(&path, format!("others can read this file and with it `{path}`: chmod 600 it"))
     };
     let mut warnings: Vec<Fault> = backends.iter().filter(typed_secret).map(warning).collect();
-    warnings.sort();
+    fault::sort(&mut warnings);
     warnings
 }
 
@@ -271,7 +271,8 @@ impl Resolution<'_> {
             if carries_one && backend.base_url.scheme() == "http" && !is_loopback(&backend.base_url) {
                 let path = format!("backends.{}.base_url", backend.id);
                 let message = format!(
-                    "`{path}` would send the credential over plain http: use https, or set `[upstream] allow_plain_http = true`"
+                    "`{path}` would send the credential over plain http: use https, \
+                     or set `[upstream] allow_plain_http = true`"
                 );
                 self.faults.push(self.places.at_value(&path, message));
             }

@@ -90,8 +90,10 @@ fn usual_place(surroundings: &Surroundings<'_>) -> Located {
 /// A config file's text as typed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Source {
-    /// Faults name it, and relative paths in the file start at its folder.
+    /// As the person gave it; faults name it so.
     pub path: PathBuf,
+    /// The file's folder, absolute: where relative paths in the file start. Programs run elsewhere than we do.
+    pub folder: PathBuf,
     pub text: String,
     /// The group or everybody may read it.
     pub world_readable: bool,
@@ -111,7 +113,8 @@ impl Source {
         if text.len() as u64 > LARGEST_FILE_BYTES {
             return Err(Fault::whole(path, "is larger than 1 MiB"));
         }
-        Ok(Self { path: path.to_owned(), text, world_readable })
+        let folder = std::path::absolute(path).map_err(unreadable)?.parent().unwrap_or(Path::new("/")).to_owned();
+        Ok(Self { path: path.to_owned(), folder, text, world_readable })
     }
 }
 

@@ -61,11 +61,11 @@ impl Machine {
 }
 
 fn source(text: &str) -> Source {
-    Source { path: "/etc/c.toml".into(), text: text.to_owned(), world_readable: false }
+    Source { path: "c.toml".into(), folder: "/etc".into(), text: text.to_owned(), world_readable: false }
 }
 
 fn lines(faults: &[Fault]) -> Vec<String> {
-    faults.iter().map(|fault| fault.to_string().replace("/etc/c.toml:", "")).collect()
+    faults.iter().map(|fault| fault.to_string().replace("c.toml:", "")).collect()
 }
 
 fn backend<'s>(settings: &'s Settings, id: &str) -> &'s Backend {
@@ -596,8 +596,8 @@ fn a_bad_word_in_the_environment_is_a_fault_beside_those_of_the_file() {
     assert_eq!(
         machine.faults("[log]\nfrmat = 'json'"),
         [
-            "2:1: unknown key `log.frmat`: did you mean `format`?",
             "CLAUDETTE_LOG_LEVEL: cannot be \"debgu\": did you mean `debug`?",
+            "2:1: unknown key `log.frmat`: did you mean `format`?",
         ]
     );
 }
@@ -693,6 +693,7 @@ fn a_source_is_read_with_its_permissions() {
     for (mode, world_readable) in [(0o600, false), (0o640, true), (0o644, true)] {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("permissions");
         let source = Source::read(&path).expect("readable");
+        assert_eq!(source.folder, folder.path());
         assert_eq!((source.text.as_str(), source.world_readable), ("[log]\n", world_readable));
     }
     std::fs::write(&path, b"\xff").expect("written");

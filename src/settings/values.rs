@@ -1,6 +1,6 @@
 //! The walk's single values: each method checks one shape and gives the value in its settled form, or leaves a fault.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use config::Value;
 use toml::de::DeValue;
@@ -64,7 +64,8 @@ impl Walk<'_> {
     pub(super) fn wire_api(&mut self, path: &str, value: &Typed<'_>) -> Option<Value> {
         if self.string(path, value)? == "chat" {
             let message = format!(
-                "`{path}` = \"chat\" is not supported: the server must offer /v1/responses, and `wire_api` be \"responses\""
+                "`{path}` = \"chat\" is not supported: the server must offer /v1/responses, \
+                 and `wire_api` be \"responses\""
             );
             self.fault(value.span().start, message);
             return None;
@@ -149,8 +150,7 @@ impl Walk<'_> {
 
     /// `~` becomes the home folder, and a relative path starts at the config file's folder.
     fn settled_path(&mut self, path: &str, value: &Typed<'_>, text: &str) -> Option<PathBuf> {
-        let folder = self.document.file.parent().unwrap_or(Path::new(""));
-        let Some(rest) = text.strip_prefix('~') else { return Some(folder.join(text)) };
+        let Some(rest) = text.strip_prefix('~') else { return Some(self.document.folder.join(text)) };
         match (self.document.home, rest.strip_prefix('/')) {
             (Some(home), Some(below)) => Some(home.join(below)),
             (Some(home), None) if rest.is_empty() => Some(home.to_owned()),

@@ -1,9 +1,9 @@
 //! From a file's text to a layer of checked values, remembering where each key stands.
 //!
-//! The walk goes through a spanned TOML document next to the tables of [`super::schema`] and collects every fault of form: unknown
-//! keys, types, words, durations, URLs, names. What is faulty is left out of the layer, so that the checks of meaning
-//! can still look at the rest. Values leave in their settled form (milliseconds, absolute paths, tables for manual
-//! models). Tables are handled here, single values in [`super::values`].
+//! The walk goes through a spanned TOML document next to the tables of [`super::schema`] and collects every fault of
+//! form: unknown keys, types, words, durations, URLs, names. What is faulty is left out of the layer, so that the checks
+//! of meaning can still look at the rest. Values leave in their settled form (milliseconds, absolute paths, tables for
+//! manual models). Tables are handled here, single values in [`super::values`].
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,6 +22,8 @@ use super::{built_in, is_name};
 pub(super) struct Document<'a> {
     pub file: &'a Path,
     pub text: &'a str,
+    /// Where relative paths start.
+    pub folder: &'a Path,
     pub home: Option<&'a Path>,
 }
 
