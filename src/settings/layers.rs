@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use config::{Config, ConfigError, Map, Source, Value, ValueKind};
+use config::{Config, ConfigError, Map, Source, Value as Settled, ValueKind};
 use serde::{Deserialize, Deserializer};
 
 use super::choices::{BackendKind, LogFormat, LogLevel, Restart, Start};
@@ -153,8 +153,8 @@ pub(super) fn overrides(surroundings: &Surroundings<'_>) -> (Overrides, Vec<Faul
 /// # Errors
 /// The layers do not have the form that the walk promises: a fault of ours, told without values.
 pub(super) fn lay(
-    mut defaults: Map<String, Value>,
-    file: Map<String, Value>,
+    mut defaults: Map<String, Settled>,
+    file: Map<String, Settled>,
     overrides: Overrides,
     places: &Places<'_>,
 ) -> Result<Layered, Fault> {
@@ -173,7 +173,7 @@ pub(super) fn lay(
 }
 
 /// Tables are merged key by key, but a credential is one choice: the file's takes the place of the default's.
-fn drop_replaced_credentials(defaults: &mut Map<String, Value>, places: &Places<'_>) {
+fn drop_replaced_credentials(defaults: &mut Map<String, Settled>, places: &Places<'_>) {
     let Some(ValueKind::Table(backends)) = defaults.get_mut("backends").map(|backends| &mut backends.kind) else {
         return;
     };
@@ -188,7 +188,7 @@ fn drop_replaced_credentials(defaults: &mut Map<String, Value>, places: &Places<
 
 /// A walked document as a source of the crate `config`.
 #[derive(Clone)]
-struct Layer(Map<String, Value>);
+struct Layer(Map<String, Settled>);
 
 /// The trait asks for it; a layer may hold secrets.
 impl std::fmt::Debug for Layer {
@@ -202,7 +202,7 @@ impl Source for Layer {
         Box::new(self.clone())
     }
 
-    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+    fn collect(&self) -> Result<Map<String, Settled>, ConfigError> {
         Ok(self.0.clone())
     }
 }

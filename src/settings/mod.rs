@@ -1,7 +1,7 @@
 //! From a config file's text to [`Settings`]: checked values that nothing re-checks afterwards.
 //!
 //! [`locate`] says which file is meant, [`load`] turns its text into settings or into every fault it has, each with its
-//! line and column, and [`fingerprint`] says which part of the settings a running gateway depends on. Loading is a pure
+//! line and column, and [`fingerprint()`] says which part of the settings a running gateway depends on. Loading is a pure
 //! function of the text and of a few facts about the machine ([`Surroundings`]): it runs no command, opens no file and
 //! reads no credential. Inside, the walk checks the form of what was typed, the crate `config` lays defaults, file and
 //! environment over each other, and a last step resolves what the layers mean together (DESIGN.md §5).

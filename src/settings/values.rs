@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use config::Value;
+use config::Value as Settled;
 use toml::de::DeValue;
 use url::Url;
 
@@ -12,12 +12,12 @@ use super::schema::Shape;
 use super::walk::{Typed, Walk};
 
 impl Walk<'_> {
-    pub(super) fn boolean(&mut self, path: &str, value: &Typed<'_>) -> Option<Value> {
+    pub(super) fn boolean(&mut self, path: &str, value: &Typed<'_>) -> Option<Settled> {
         let DeValue::Boolean(truth) = value.get_ref() else {
             self.wrong_type(path, value, "true or false");
             return None;
         };
-        Some(Value::from(*truth))
+        Some(Settled::from(*truth))
     }
 
     pub(super) fn string<'v>(&mut self, path: &str, value: &'v Typed<'_>) -> Option<&'v str> {
@@ -46,13 +46,13 @@ impl Walk<'_> {
         Some(text)
     }
 
-    pub(super) fn choice(&mut self, path: &str, value: &Typed<'_>, words: &[&str]) -> Option<Value> {
+    pub(super) fn choice(&mut self, path: &str, value: &Typed<'_>, words: &[&str]) -> Option<Settled> {
         let text = self.string(path, value)?;
         if !words.contains(&text) {
             self.not_one_of(path, value, text, words);
             return None;
         }
-        Some(Value::from(text))
+        Some(Settled::from(text))
     }
 
     fn not_one_of(&mut self, path: &str, value: &Typed<'_>, text: &str, words: &[&str]) {
@@ -61,7 +61,7 @@ impl Walk<'_> {
     }
 
     /// Only the Responses dialect is spoken today; people coming from other tools write `chat`.
-    pub(super) fn wire_api(&mut self, path: &str, value: &Typed<'_>) -> Option<Value> {
+    pub(super) fn wire_api(&mut self, path: &str, value: &Typed<'_>) -> Option<Settled> {
         if self.string(path, value)? == "chat" {
             let message = format!(
                 "`{path}` = \"chat\" is not supported: the server must offer /v1/responses, \
@@ -73,10 +73,10 @@ impl Walk<'_> {
         self.choice(path, value, &["responses"])
     }
 
-    pub(super) fn store_override(&mut self, path: &str, value: &Typed<'_>) -> Option<Value> {
+    pub(super) fn store_override(&mut self, path: &str, value: &Typed<'_>) -> Option<Settled> {
         match value.get_ref() {
-            DeValue::Boolean(false) => Some(Value::from("false")),
-            DeValue::String(text) if text == "omit" => Some(Value::from("omit")),
+            DeValue::Boolean(false) => Some(Settled::from("false")),
+            DeValue::String(text) if text == "omit" => Some(Settled::from("omit")),
             _ => {
                 self.fault(value.span().start, format!("`{path}` must be \"omit\" or false"));
                 None
@@ -84,7 +84,7 @@ impl Walk<'_> {
         }
     }
 
-    pub(super) fn setting_sources(&mut self, path: &str, value: &Typed<'_>) -> Option<Value> {
+    pub(super) fn setting_sources(&mut self, path: &str, value: &Typed<'_>) -> Option<Settled> {
         const WORDS: [&str; 3] = ["user", "project", "local"];
         let text = self.string(path, value)?;
         let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
@@ -94,16 +94,16 @@ impl Walk<'_> {
                 return None;
             }
         }
-        Some(Value::from(text))
+        Some(Settled::from(text))
     }
 
-    pub(super) fn count(&mut self, path: &str, value: &Typed<'_>, least: u64, most: u64) -> Option<Value> {
+    pub(super) fn count(&mut self, path: &str, value: &Typed<'_>, least: u64, most: u64) -> Option<Settled> {
         let DeValue::Integer(number) = value.get_ref() else {
             self.wrong_type(path, value, "a whole number");
             return None;
         };
         match u64::from_str_radix(number.as_str(), number.radix()) {
-            Ok(number) if (least..=most).contains(&number) => Some(Value::from(number)),
+            Ok(number) if (least..=most).contains(&number) => Some(Settled::from(number)),
             _ => {
                 self.fault(value.span().start, format!("`{path}` must be a whole number from {least} to {most}"));
                 None
@@ -112,21 +112,21 @@ impl Walk<'_> {
     }
 
     /// Leaves as milliseconds.
-    pub(super) fn duration(&mut self, path: &str, value: &Typed<'_>) -> Option<Value> {
+    pub(super) fn duration(&mut self, path: &str, value: &Typed<'_>) -> Option<Settled> {
         const WANTED: &str = "a duration such as \"250ms\", \"10s\", \"5m\", \"2h\" or \"30d\"";
         let text = self.string_such_as(path, value, WANTED)?;
         let milliseconds = duration::parse(text).and_then(|duration| u64::try_from(duration.as_millis()).ok());
         if milliseconds.is_none() {
             self.fault(value.span().start, format!("`{path}` must be {WANTED}, above zero, not \"{text}\""));
         }
-        milliseconds.map(Value::from)
+        milliseconds.map(Settled::from)
     }
 
     /// Leaves without a slash at its end. The text is not repeated in faults: it may hold a password.
-    pub(super) fn base_url(&mut self, path: &str, value: &Typed<'_>) -> Option<Value> {
+    pub(super) fn base_url(&mut self, path: &str, value: &Typed<'_>) -> Option<Settled> {
         let text = self.string(path, value)?;
         match checked_base_url(text) {
-            Ok(url) => Some(Value::from(url.as_str().trim_end_matches('/'))),
+            Ok(url) => Some(Settled::from(url.as_str().trim_end_matches('/'))),
             Err(problem) => {
                 self.fault(value.span().start, format!("`{path}` {problem}"));
                 None
@@ -134,18 +134,18 @@ impl Walk<'_> {
         }
     }
 
-    pub(super) fn path(&mut self, path: &str, value: &Typed<'_>) -> Option<Value> {
+    pub(super) fn path(&mut self, path: &str, value: &Typed<'_>) -> Option<Settled> {
         let text = self.string(path, value)?;
         if text.is_empty() {
-            return Some(Value::from(""));
+            return Some(Settled::from(""));
         }
         let settled = self.settled_path(path, value, text)?;
-        Some(Value::from(settled.to_string_lossy().into_owned()))
+        Some(Settled::from(settled.to_string_lossy().into_owned()))
     }
 
-    pub(super) fn program(&mut self, path: &str, value: &Typed<'_>) -> Option<Value> {
+    pub(super) fn program(&mut self, path: &str, value: &Typed<'_>) -> Option<Settled> {
         let text = self.filled(path, value)?;
-        if text.contains('/') || text.starts_with('~') { self.path(path, value) } else { Some(Value::from(text)) }
+        if text.contains('/') || text.starts_with('~') { self.path(path, value) } else { Some(Settled::from(text)) }
     }
 
     /// `~` becomes the home folder, and a relative path starts at the config file's folder.
@@ -165,7 +165,7 @@ impl Walk<'_> {
         }
     }
 
-    pub(super) fn variable(&mut self, path: &str, value: &Typed<'_>) -> Option<Value> {
+    pub(super) fn variable(&mut self, path: &str, value: &Typed<'_>) -> Option<Settled> {
         let text = self.string(path, value)?;
         let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         if text.is_empty() || !text.bytes().all(letter) {
@@ -173,20 +173,20 @@ impl Walk<'_> {
             self.fault(value.span().start, format!("`{path}` must be the name of an environment variable"));
             return None;
         }
-        Some(Value::from(text))
+        Some(Settled::from(text))
     }
 
     /// Printable ASCII that a header can carry. Never repeated in a fault.
-    pub(super) fn header_text(&mut self, path: &str, value: &Typed<'_>) -> Option<Value> {
+    pub(super) fn header_text(&mut self, path: &str, value: &Typed<'_>) -> Option<Settled> {
         let text = self.filled(path, value)?;
         if !text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
             self.fault(value.span().start, format!("`{path}` must be one line of printable ASCII"));
             return None;
         }
-        Some(Value::from(text))
+        Some(Settled::from(text))
     }
 
-    pub(super) fn command(&mut self, path: &str, value: &Typed<'_>) -> Option<Value> {
+    pub(super) fn command(&mut self, path: &str, value: &Typed<'_>) -> Option<Settled> {
         let DeValue::Array(words) = value.get_ref() else {
             self.wrong_type(path, value, "a list: a program and its arguments");
             return None;
@@ -196,7 +196,7 @@ impl Walk<'_> {
             return None;
         };
         let program = self.program(path, program)?;
-        let Value { kind: config::ValueKind::Array(mut argv), .. } = self.list(path, value, Shape::Text)? else {
+        let Settled { kind: config::ValueKind::Array(mut argv), .. } = self.list(path, value, Shape::Text)? else {
             return None;
         };
         if let Some(first) = argv.first_mut() {

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use config::{Map, Value};
+use config::{Map, Value as Settled};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
@@ -29,7 +29,7 @@ pub(super) struct Document<'a> {
 
 /// What the walk leaves behind.
 pub(super) struct Walked<'a> {
-    pub layer: Map<String, Value>,
+    pub layer: Map<String, Settled>,
     pub places: Places<'a>,
     /// In no particular order.
     pub faults: Vec<Fault>,
@@ -118,7 +118,7 @@ pub(super) struct Walk<'a> {
 pub(super) type Typed<'t> = Spanned<DeValue<'t>>;
 
 impl Walk<'_> {
-    fn table(&mut self, path: &str, table: &DeTable<'_>, keys: &[&'static [Key]]) -> Map<String, Value> {
+    fn table(&mut self, path: &str, table: &DeTable<'_>, keys: &[&'static [Key]]) -> Map<String, Settled> {
         let mut layer = Map::new();
         for (name, value) in table {
             let Some(key) = keys.iter().copied().flatten().find(|key| key.name == name.get_ref()) else {
@@ -133,11 +133,11 @@ impl Walk<'_> {
         layer
     }
 
-    fn value(&mut self, path: &str, value: &Typed<'_>, shape: Shape) -> Option<Value> {
+    fn value(&mut self, path: &str, value: &Typed<'_>, shape: Shape) -> Option<Settled> {
         match shape {
             Shape::Boolean => self.boolean(path, value),
-            Shape::Text => self.string(path, value).map(Value::from),
-            Shape::FilledText => self.filled(path, value).map(Value::from),
+            Shape::Text => self.string(path, value).map(Settled::from),
+            Shape::FilledText => self.filled(path, value).map(Settled::from),
             Shape::Choice(words) => self.choice(path, value, words),
             Shape::WireApi => self.wire_api(path, value),
             Shape::StoreOverride => self.store_override(path, value),
@@ -162,19 +162,19 @@ impl Walk<'_> {
         }
     }
 
-    fn table_value(&mut self, path: &str, value: &Typed<'_>, keys: &'static [Key]) -> Option<Value> {
+    fn table_value(&mut self, path: &str, value: &Typed<'_>, keys: &'static [Key]) -> Option<Settled> {
         let table = self.expect_table(path, value)?;
         Some(self.table(path, table, &[keys]).into())
     }
 
-    fn backends(&mut self, path: &str, value: &Typed<'_>) -> Option<Value> {
+    fn backends(&mut self, path: &str, value: &Typed<'_>) -> Option<Settled> {
         self.named_tables(path, value, |walk, path, name, table| {
             let kind = built_in(name).or_else(|| kind_as_typed(table)).unwrap_or(BackendKind::CustomOpenAi);
             walk.table(path, table, schema::backend(kind))
         })
     }
 
-    fn sessions(&mut self, path: &str, value: &Typed<'_>) -> Option<Value> {
+    fn sessions(&mut self, path: &str, value: &Typed<'_>) -> Option<Settled> {
         self.named_tables(path, value, |walk, path, _, table| walk.table(path, table, &[schema::SESSION]))
     }
 
@@ -183,9 +183,9 @@ impl Walk<'_> {
         &mut self,
         path: &str,
         value: &Typed<'_>,
-        mut inner: impl FnMut(&mut Self, &str, &str, &DeTable<'_>) -> Map<String, Value>,
-    ) -> Option<Value> {
-        let mut layer: Map<String, Value> = Map::new();
+        mut inner: impl FnMut(&mut Self, &str, &str, &DeTable<'_>) -> Map<String, Settled>,
+    ) -> Option<Settled> {
+        let mut layer: Map<String, Settled> = Map::new();
         for (name, value) in self.expect_table(path, value)? {
             let path = self.remember(path, name, value);
             let named = self.check_name(name);
@@ -211,7 +211,7 @@ impl Walk<'_> {
     }
 
     /// A list whose elements have one shape; each is remembered as `path[index]`.
-    pub(super) fn list(&mut self, path: &str, value: &Typed<'_>, element: Shape) -> Option<Value> {
+    pub(super) fn list(&mut self, path: &str, value: &Typed<'_>, element: Shape) -> Option<Settled> {
         let DeValue::Array(elements) = value.get_ref() else {
             self.wrong_type(path, value, "a list");
             return None;
@@ -222,26 +222,26 @@ impl Walk<'_> {
             let offset = typed.span().start;
             self.places.by_path.insert(path.clone(), Place { key: offset, value: offset });
             // A faulty element stays as an empty one: dropping it would shift the places of those behind it.
-            checked.push(self.value(&path, typed, element).unwrap_or_else(|| Value::from("")));
+            checked.push(self.value(&path, typed, element).unwrap_or_else(|| Settled::from("")));
         }
         Some(checked.into())
     }
 
     /// `"id"` or `{ id, display_name, context_window }`; both leave as tables.
-    fn models(&mut self, path: &str, value: &Typed<'_>) -> Option<Value> {
+    fn models(&mut self, path: &str, value: &Typed<'_>) -> Option<Settled> {
         let DeValue::Array(elements) = value.get_ref() else {
             self.wrong_type(path, value, "a list of \"id\" or { id, display_name, context_window }");
             return None;
         };
-        let models: Vec<Value> = elements.iter().filter_map(|element| self.model(path, element)).collect();
+        let models: Vec<Settled> = elements.iter().filter_map(|element| self.model(path, element)).collect();
         Some(models.into())
     }
 
-    fn model(&mut self, path: &str, value: &Typed<'_>) -> Option<Value> {
+    fn model(&mut self, path: &str, value: &Typed<'_>) -> Option<Settled> {
         match value.get_ref() {
             DeValue::String(_) => {
                 let id = self.filled(path, value)?;
-                Some(Map::from([("id".to_owned(), Value::from(id))]).into())
+                Some(Map::from([("id".to_owned(), Settled::from(id))]).into())
             }
             DeValue::Table(table) => {
                 let model = self.table(path, table, &[schema::MODEL]);
@@ -258,7 +258,7 @@ impl Walk<'_> {
     }
 
     /// Exactly one of `value`, `env`, `file` and `command`; `ttl` belongs to `command`.
-    fn credential(&mut self, path: &str, value: &Typed<'_>) -> Option<Value> {
+    fn credential(&mut self, path: &str, value: &Typed<'_>) -> Option<Settled> {
         let DeValue::Table(table) = value.get_ref() else {
             self.wrong_type(path, value, "a table such as { env = \"NAME\" }");
             return None;
@@ -275,8 +275,8 @@ impl Walk<'_> {
         Some(checked.into())
     }
 
-    fn headers(&mut self, path: &str, value: &Typed<'_>) -> Option<Value> {
-        let mut headers: Map<String, Value> = Map::new();
+    fn headers(&mut self, path: &str, value: &Typed<'_>) -> Option<Settled> {
+        let mut headers: Map<String, Settled> = Map::new();
         for (name, value) in self.expect_table(path, value)? {
             let path = self.remember(path, name, value);
             let lower = name.get_ref().to_ascii_lowercase();
