@@ -84,8 +84,7 @@ impl Supervision {
             Event::Revision { .. } if decisions.stopping => {}
             Event::Revision { revision, cause, policy, wanted } => {
                 self.revision = revision;
-                self.policy = policy;
-                decisions.policy = policy;
+                self.obey(policy, decisions);
                 self.accept(cause, wanted, decisions);
             }
             Event::Asked { slot, model, fingerprint, asker } => {
@@ -94,17 +93,27 @@ impl Supervision {
                 record.review(decisions);
             }
             Event::Withdrawn { ask } => self.every_slot(decisions, |record, _| record.withdraw(ask)),
-            Event::Rejoined { ask, slot, generation, lease, holder } => {
-                let record = self.record(slot);
-                record.rejoined(ask, generation, lease, holder, decisions);
-                record.review(decisions);
-            }
+            Event::Rejoined { ask, slot, generation, lease, holder } => match self.slots.get_mut(&slot) {
+                None => decisions.act(Action::Answer { ask, answer: Answer::Refused(Refusal::Retired { slot }) }),
+                Some(record) => {
+                    record.rejoined(ask, generation, lease, holder, decisions);
+                    record.review(decisions);
+                }
+            },
             Event::LeaseEnded { lease } => self.end_lease(lease, decisions),
             Event::Gateway { slot, generation, event } => self.hear(&slot, generation, event, decisions),
             Event::Timer(timer) => self.fire(timer, decisions),
             Event::Release => self.every_slot(decisions, SlotRecord::release),
             Event::Stop => self.stop(decisions),
         }
+    }
+
+    fn obey(&mut self, policy: Policy, decisions: &mut Decisions) {
+        if policy.retire_after != self.policy.retire_after {
+            self.slots.values_mut().for_each(|record| record.forget_retire_timers(decisions));
+        }
+        self.policy = policy;
+        decisions.policy = policy;
     }
 
     fn accept(&mut self, cause: RevisionCause, wanted: Vec<Wanted>, decisions: &mut Decisions) {
@@ -118,7 +127,6 @@ impl Supervision {
             if !named.contains(&record.slot) {
                 record.unwanted(enabled.contains(&record.slot.backend), decisions);
             }
-            record.forget_retire_timers(decisions);
         });
     }
 
@@ -177,13 +185,14 @@ impl Supervision {
 
     fn finish_if_empty(&mut self, decisions: &mut Decisions) {
         let is_empty = self.slots.values().all(|record| record.gateways.is_empty());
-        match self.phase {
-            Phase::Draining { .. } | Phase::Stopping if is_empty => {
-                self.phase = Phase::Finished;
-                decisions.act(Action::Finish);
-            }
-            Phase::Running | Phase::Draining { .. } | Phase::Stopping | Phase::Finished => {}
-        }
+        let deadline = match self.phase {
+            Phase::Draining { deadline } if is_empty => Some(deadline),
+            Phase::Stopping if is_empty => None,
+            Phase::Running | Phase::Draining { .. } | Phase::Stopping | Phase::Finished => return,
+        };
+        decisions.timers.cancel(deadline);
+        self.phase = Phase::Finished;
+        decisions.act(Action::Finish);
     }
 
     fn record(&mut self, slot: Slot) -> &mut SlotRecord {

@@ -181,7 +181,7 @@ impl SlotRecord {
         let refusal = self.refusal(why);
         self.refuse_waiting(&refusal, decisions);
         if let Some(next) = self.next() {
-            self.end(next, Retirement::Superseded, decisions);
+            self.set_aside(next, why, decisions);
         }
         if let Some(current) = self.current() {
             self.gateway(current, |gateway| {
@@ -278,12 +278,12 @@ impl SlotRecord {
         let Some(gateway) = self.gateways.get_mut(&generation) else { return };
         gateway.stage = Stage::Serving { running: 0, sampled: None };
         gateway.address = Some(address);
-        gateway.used(decisions.now);
         let (cause, restarts, fingerprint) = (gateway.cause, gateway.restarts, gateway.fingerprint);
         let is_first_time = gateway.role == Role::Next;
         decisions.log(Note::Ready { slot: self.slot.clone(), generation, address, cause, restarts });
         if is_first_time {
             gateway.role = Role::Current;
+            gateway.used(decisions.now);
             self.hand_over(previous, generation, cause, decisions);
         }
         if self.want.as_ref().is_some_and(|want| want.fingerprint == fingerprint) {
@@ -391,7 +391,7 @@ impl SlotRecord {
     /// The newest wish is carried out, if it still differs from what runs.
     pub fn damping_over(&mut self, decisions: &mut Decisions) {
         self.damped = None;
-        if self.has_to_change() {
+        if self.has_to_change() && self.quarantine.is_none() {
             self.replace(decisions);
         }
     }
@@ -483,6 +483,16 @@ impl SlotRecord {
     fn settle(&mut self, wish: Fingerprint, decisions: &mut Decisions) {
         decisions.timers.cancel(self.damped.take());
         if let Some(next) = self.next().filter(|next| self.gateways[next].fingerprint != wish) {
+            self.set_aside(next, Retirement::Replaced, decisions);
+        }
+    }
+
+    /// One that was never ready has nothing to drain, unless somebody came back to it by the token of the service's last
+    /// run and waits in its backlog.
+    fn set_aside(&mut self, next: Generation, why: Retirement, decisions: &mut Decisions) {
+        if self.gateways[&next].is_held(decisions.stopping) {
+            self.gateway(next, |gateway| gateway.role = Role::Old { why });
+        } else {
             self.end(next, Retirement::Superseded, decisions);
         }
     }
@@ -499,7 +509,7 @@ impl SlotRecord {
         let Some(want) = &self.want else { return };
         self.replacements.record(want.cause, decisions.now, &decisions.policy.restarts);
         if let Some(next) = self.next() {
-            self.end(next, Retirement::Superseded, decisions);
+            self.set_aside(next, Retirement::Replaced, decisions);
         }
         self.start(decisions);
     }
