@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::decisions::Decisions;
-use super::vocabulary::{EndCause, Holder, LeaseId, Refusal, Retirement, StartCause, TimerId};
+use super::vocabulary::{EndCause, Holder, LeaseId, QuarantineReason, Retirement, StartCause, TimerId};
 use crate::ids::{Fingerprint, ModelId};
 
 /// ```text
@@ -31,15 +31,21 @@ pub(super) enum Stage {
     BackingOff {
         timer: TimerId,
     },
-    /// Nothing lives here but the refusal.
-    Quarantined {
-        refusal: Refusal,
-    },
+    /// Nothing lives here but a refusal.
+    Quarantined(Quarantine),
     Ending {
         why: Retirement,
         /// Told to stop whatever runs.
         forced: bool,
     },
+}
+
+/// No start of a tried fingerprint until SIGHUP, or until the wish is another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Quarantine {
+    /// Those that ended unplanned in the window.
+    pub tried: Vec<Fingerprint>,
+    pub reason: QuarantineReason,
 }
 
 /// ```text
@@ -111,7 +117,7 @@ impl Gateway {
     }
 
     pub fn is_quarantined(&self) -> bool {
-        matches!(self.stage, Stage::Quarantined { .. })
+        matches!(self.stage, Stage::Quarantined(_))
     }
 
     pub fn used(&mut self, at: Instant) {
@@ -134,7 +140,7 @@ impl Gateway {
         let is_fresh = match self.stage {
             Stage::Starting | Stage::BackingOff { .. } | Stage::Ending { .. } => return Patience::Over,
             Stage::Serving { sampled, .. } => sampled == Some(decisions.now),
-            Stage::Quarantined { .. } => true,
+            Stage::Quarantined(_) => true,
         };
         if !waits_for_idleness(why) {
             return Patience::Over;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::budget::{Budget, Verdict};
 use super::decisions::{Decisions, Purpose};
-use super::gateway::{Gateway, Patience, Role, Stage};
+use super::gateway::{Gateway, Patience, Quarantine, Role, Stage};
 use super::vocabulary::{
     Action, Answer, AskId, Asker, Chain, EndCause, GatewayEvent, Holder, LeaseId, Note, QuarantineReason, Refusal,
     ReleaseCause, Retirement, RevisionCause, StartCause, StartKind, TimerId, Wanted, WantedBy,
@@ -50,13 +50,6 @@ pub(super) struct Claims {
     pub env: bool,
     /// Until the last lease ends, then idle for `retire_after`.
     pub asked: bool,
-}
-
-/// No start of a tried fingerprint until SIGHUP, or until the wish is another one.
-#[derive(Clone, Debug)]
-pub(super) struct Quarantine {
-    pub tried: Vec<Fingerprint>,
-    pub reason: QuarantineReason,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -261,12 +254,12 @@ impl SlotRecord {
             // These were under way when the gateway was told to end, or ended.
             (Stage::Ending { .. }, GatewayEvent::Ready { .. })
             | (
-                Stage::Ending { .. } | Stage::BackingOff { .. } | Stage::Quarantined { .. } | Stage::Starting,
+                Stage::Ending { .. } | Stage::BackingOff { .. } | Stage::Quarantined(_) | Stage::Starting,
                 GatewayEvent::Sampled { .. },
             ) => {}
             (Stage::Serving { .. }, GatewayEvent::Ready { .. })
             | (
-                Stage::BackingOff { .. } | Stage::Quarantined { .. },
+                Stage::BackingOff { .. } | Stage::Quarantined(_),
                 GatewayEvent::Ready { .. } | GatewayEvent::Ended { .. } | GatewayEvent::Stopped,
             ) => return Heard::Dropped,
         }
@@ -278,15 +271,15 @@ impl SlotRecord {
         let Some(gateway) = self.gateways.get_mut(&generation) else { return };
         gateway.stage = Stage::Serving { running: 0, sampled: None };
         gateway.address = Some(address);
-        let (cause, restarts, fingerprint) = (gateway.cause, gateway.restarts, gateway.fingerprint);
-        let is_first_time = gateway.role == Role::Next;
+        let Gateway { cause, restarts, fingerprint, role, .. } = *gateway;
         decisions.log(Note::Ready { slot: self.slot.clone(), generation, address, cause, restarts });
-        if is_first_time {
+        if role == Role::Next {
             gateway.role = Role::Current;
             gateway.used(decisions.now);
             self.hand_over(previous, generation, cause, decisions);
         }
-        if self.want.as_ref().is_some_and(|want| want.fingerprint == fingerprint) {
+        let is_wish = self.want.as_ref().is_some_and(|want| want.fingerprint == fingerprint);
+        if is_wish && self.current() == Some(generation) {
             self.quarantine = None;
         }
     }
@@ -334,28 +327,26 @@ impl SlotRecord {
         let chain = Chain::Unplanned(self.ends.causes().map(|end| end.cause).collect());
         let reason =
             QuarantineReason { ends: self.ends.causes().len(), period: decisions.policy.restarts.period, last };
+        let tried = self.ends.causes().map(|end| end.fingerprint).collect();
         let refusal = self.quarantined(reason);
         decisions.log(Note::RestartLoop { slot: slot.clone(), generation, chain });
         decisions.log(Note::Quarantined { slot: slot.clone(), generation, reason });
-        decisions.act(Action::Refuse { slot, generation, refusal: refusal.clone() });
+        decisions.act(Action::Refuse { slot, generation, refusal });
+        let quarantine = Quarantine { tried, reason };
         self.gateway(generation, |gateway| {
-            gateway.stage = Stage::Quarantined { refusal };
+            gateway.stage = Stage::Quarantined(quarantine.clone());
             gateway.used(decisions.now);
         });
-        self.remember_quarantine(reason);
+        self.remember(quarantine);
     }
 
-    /// The slot is quarantined if what is wanted was tried in this window and is not on its way up again.
-    fn remember_quarantine(&mut self, reason: QuarantineReason) {
+    /// The slot is quarantined if what is wanted was tried in this window too and neither runs nor comes up.
+    fn remember(&mut self, quarantine: Quarantine) {
         let Some(want) = &self.want else { return };
-        let tried: Vec<_> = self.ends.causes().map(|end| end.fingerprint).collect();
-        let lives = self.gateways.values().any(|gateway| {
-            gateway.fingerprint == want.fingerprint
-                && !gateway.is_old()
-                && (gateway.is_coming() || gateway.is_serving())
-        });
-        if tried.contains(&want.fingerprint) && !lives {
-            self.quarantine = Some(Quarantine { tried, reason });
+        let is_alive = |gateway: &Gateway| !gateway.is_old() && (gateway.is_coming() || gateway.is_serving());
+        let lives = self.gateways.values().any(|gateway| gateway.fingerprint == want.fingerprint && is_alive(gateway));
+        if quarantine.tried.contains(&want.fingerprint) && !lives {
+            self.quarantine = Some(quarantine);
         }
     }
 
@@ -378,7 +369,7 @@ impl SlotRecord {
             | Stage::Starting
             | Stage::Serving { .. }
             | Stage::BackingOff { .. }
-            | Stage::Quarantined { .. } => {}
+            | Stage::Quarantined(_) => {}
         }
     }
 
@@ -479,11 +470,16 @@ impl SlotRecord {
         self.want.is_some() && !is_wish(self.next()) && !is_wish(self.current())
     }
 
-    /// What is wanted runs or comes up: a damped replacement is off, and so is one under way to something else.
+    /// What is wanted runs or comes up: a damped replacement is off, and so is one under way to something else. Or it is
+    /// quarantined, and the wish has come back to it.
     fn settle(&mut self, wish: Fingerprint, decisions: &mut Decisions) {
         decisions.timers.cancel(self.damped.take());
         if let Some(next) = self.next().filter(|next| self.gateways[next].fingerprint != wish) {
             self.set_aside(next, Retirement::Replaced, decisions);
+        }
+        let chosen = self.next().or(self.current()).map(|chosen| &self.gateways[&chosen].stage);
+        if let (Some(Stage::Quarantined(quarantine)), None) = (chosen, &self.quarantine) {
+            self.quarantine = Some(quarantine.clone());
         }
     }
 
@@ -629,7 +625,7 @@ impl SlotRecord {
         let of_slot = self.quarantine.as_ref().map(|quarantine| self.quarantined(quarantine.reason));
         of_slot.or_else(|| {
             lives.into_iter().find_map(|gateway| match &gateway.stage {
-                Stage::Quarantined { refusal } => Some(refusal.clone()),
+                Stage::Quarantined(quarantine) => Some(self.quarantined(quarantine.reason)),
                 Stage::Starting | Stage::Serving { .. } | Stage::BackingOff { .. } | Stage::Ending { .. } => None,
             })
         })

@@ -93,7 +93,7 @@ fn state(gateway: &Gateway) -> GatewayState {
         Stage::Serving { .. } if gateway.is_old() => GatewayState::Draining,
         Stage::Serving { .. } => GatewayState::Serving,
         Stage::BackingOff { .. } => GatewayState::BackingOff,
-        Stage::Quarantined { .. } => GatewayState::Quarantined,
+        Stage::Quarantined(_) => GatewayState::Quarantined,
         Stage::Ending { .. } => GatewayState::Draining,
     }
 }
@@ -101,7 +101,7 @@ fn state(gateway: &Gateway) -> GatewayState {
 fn running(gateway: &Gateway) -> u64 {
     match gateway.stage {
         Stage::Serving { running, .. } => running,
-        Stage::Starting | Stage::BackingOff { .. } | Stage::Quarantined { .. } | Stage::Ending { .. } => 0,
+        Stage::Starting | Stage::BackingOff { .. } | Stage::Quarantined(_) | Stage::Ending { .. } => 0,
     }
 }
 

@@ -120,7 +120,10 @@ impl World {
         for action in actions {
             if let Action::Start { slot, fingerprint, kind: StartKind::New, .. } = &action {
                 let was_tried = blocked.get(slot).is_some_and(|tried| tried.contains(fingerprint));
-                assert!(!was_tried || event == Event::Release, "{slot} started while quarantined");
+                assert!(
+                    !was_tried || event == Event::Release,
+                    "{slot} started while quarantined, by {event:?}: {blocked:?}"
+                );
             }
             self.perform(action, &event);
         }
