@@ -20,6 +20,7 @@ use crate::providers::profile::ProfileKind;
 use crate::providers::translate::{ApiError, Omissions, Parameter};
 
 pub use mask::mask;
+pub use rows::nearest_models;
 pub use transport::{StreamFault, TransportFault, stream_error, transport_error};
 
 use overflow::Overflow;
