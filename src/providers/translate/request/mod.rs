@@ -1,1 +1,226 @@
 //! Messages request to Responses body (WIRE.md §1).
+//!
+//! The rooms in the order in which a request passes them: [`names`] makes tool names legal, [`system`] becomes
+//! `instructions`, [`messages`] become input items (their content by [`parts`], their tool results by [`results`], their
+//! thinking by [`reasoning`]), [`pairing`] sees to it that every call has its output, [`tools`] and [`schema`] declare
+//! functions, [`effort`] and [`parameters`] fill in the rest. Pure: the same request and context give the same bytes.
+
+mod effort;
+mod messages;
+mod names;
+mod pairing;
+mod parameters;
+mod parts;
+mod reasoning;
+mod results;
+mod schema;
+mod system;
+mod tools;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use crate::providers::anthropic::wire::{Content, Message, MessagesRequest};
+use crate::providers::json_text::JsonText;
+use crate::providers::openai::models::{Effort, ModelFacts};
+use crate::providers::openai::wire::request::{Item, Origin, Output, Part, ResponsesRequest};
+use crate::providers::profile::Profile;
+use crate::providers::translate::{ApiError, Dropped, Omissions, Parameter, ReplyContext};
+
+/// What a translation reads besides the request.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestContext<'a> {
+    pub profile: &'a Profile,
+    /// Of reasoning envelopes: [`scope`](crate::providers::openai::models::scope).
+    pub scope: &'a str,
+    /// Of the model that the request goes to; its `id` is the upstream's.
+    pub model: &'a ModelFacts,
+    /// The header `X-Claude-Code-Session-Id`.
+    pub session_id: Option<&'a str>,
+    /// The header `X-Claude-Code-Agent-Id`: the request is a subagent's own.
+    pub agent_id: Option<&'a str>,
+    pub omit: &'a Omissions,
+}
+
+impl RequestContext<'_> {
+    fn sends(&self, parameter: Parameter) -> bool {
+        !self.omit.parameters.contains(&parameter)
+    }
+}
+
+/// A request as it goes upstream, and what must be remembered of it.
+#[derive(Clone, Debug)]
+pub struct Translated {
+    /// The JSON of the Responses body.
+    pub body: Vec<u8>,
+    pub reply: ReplyContext,
+    /// `prompt_cache_key`, in the shape of a UUID; Codex wants it in headers too (Q-P8). Absent without a session id.
+    pub cache_key: Option<String>,
+    /// Where the images and files of the body came from, in the body's order.
+    pub images: Vec<ImagePlace>,
+    pub dropped: Dropped,
+    /// `reasoning.effort` as sent, to remember a refused one (Q0.5).
+    pub effort: Option<Effort>,
+    /// `reasoning.summary` was sent (Q-E6).
+    pub summary: bool,
+    /// The first message whose reasoning is replayed: the N of Q-R7's last answer. Absent: nothing is replayed.
+    pub replayed_reasoning: Option<usize>,
+}
+
+/// An image or a file in the translated body, and the client's block it was made of (WIRE.md §3.2, image row).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImagePlace {
+    /// Index into `input`.
+    pub item: usize,
+    /// Index into that item's `content` or `output`.
+    pub part: usize,
+    pub kind: MediaKind,
+    pub origin: Origin,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediaKind {
+    Image,
+    Document,
+}
+
+impl ImagePlace {
+    /// `messages.i.content.j.image` (or `….document`): with it `claude` strips that very block and goes on.
+    pub fn path(&self) -> String {
+        let kind = match self.kind {
+            MediaKind::Image => "image",
+            MediaKind::Document => "document",
+        };
+        format!("{}.{kind}", self.origin.path())
+    }
+}
+
+/// Translates a request.
+///
+/// # Errors
+/// 400 `invalid_request_error` with a path where a request asks for what cannot be translated: an unknown role, a file
+/// id, MCP servers, a forced tool that the upstream cannot have, or no content at all.
+pub fn translate(request: &MessagesRequest<'_>, context: &RequestContext<'_>) -> Result<Translated, ApiError> {
+    parameters::refuse_untranslatable(request)?;
+    let mut dropped = Dropped::default();
+    let names = names::Names::of(request);
+    let conversation = messages::translate(request, context, &names, &mut dropped)?;
+    let input = reasoning::drop_orphans(pairing::pair(conversation.items));
+    if input.is_empty() {
+        return Err(ApiError::invalid("messages: at least one message with content is required"));
+    }
+    let tools = tools::translate(request, context, &names, &conversation.late_tools, &mut dropped)?;
+    let thought = effort::choose(request, context, &tools);
+    let cache_key = parameters::cache_key(request, context);
+    let parameters = parameters::translate(request, context, &thought, &tools, &mut dropped);
+
+    let (images, replays) = (image_places(&input), input.iter().any(|item| matches!(item, Item::Reasoning { .. })));
+    let opaque = opaque_bytes(&input);
+    let max_output_tokens = parameters.max_output_tokens;
+    let body = ResponsesRequest {
+        model: context.model.id.as_str(),
+        instructions: system::translate(request, context, &tools.blocked_domains),
+        input,
+        tool_choice: tools.choice.filter(|_| context.sends(Parameter::ToolChoice)),
+        parallel_tool_calls: tools.parallel.filter(|_| context.sends(Parameter::ParallelToolCalls)),
+        tools: tools.declared,
+        prompt_cache_key: cache_key.as_deref().filter(|_| context.sends(Parameter::PromptCacheKey)),
+        ..parameters
+    };
+    let summary = body.reasoning.as_ref().is_some_and(|reasoning| reasoning.summary.is_some());
+    let body = write(&body, request.size())?;
+    let reply = ReplyContext {
+        profile: context.profile.kind,
+        requested_model: request.model().into_owned(),
+        upstream_model: context.model.id.clone(),
+        tool_names: names.into_tool_names(),
+        stop_sequences: request.stop_sequences(),
+        max_output_tokens,
+        input_estimate: (body.len().saturating_sub(opaque) / 4) as u64,
+        scope: context.scope.to_owned(),
+    };
+    let replayed_reasoning = conversation.replayed_reasoning.filter(|_| replays);
+    Ok(Translated { body, reply, cache_key, images, dropped, effort: thought.effort, summary, replayed_reasoning })
+}
+
+/// The answer to a conversation that repeats broken tool calls for ever (DESIGN.md §6): the last five assistant turns
+/// since the person last said something hold no other calls than ones that `claude` could not parse.
+pub fn endless_loop(request: &MessagesRequest<'_>) -> Option<ApiError> {
+    const TURNS: usize = 5;
+    let since_prompt = request.messages().iter().rev().take_while(|message| !is_prompt(message));
+    let turns: Vec<_> = since_prompt.filter(|message| role(message) == "assistant").take(TURNS).collect();
+    if turns.len() < TURNS || !turns.into_iter().all(holds_only_broken_calls) {
+        return None;
+    }
+    Some(ApiError::invalid(format!(
+        "the model's last {TURNS} tool calls could not be parsed as JSON: stopped here, as the same request would go on for ever"
+    )))
+}
+
+fn holds_only_broken_calls(message: &Message<'_>) -> bool {
+    let Some(Content::Blocks(blocks)) = &message.content else { return false };
+    let mut calls = blocks.iter().filter(|block| block.kind() == "tool_use").peekable();
+    calls.peek().is_some()
+        && calls.all(|call| call.input.is_some_and(|input| messages::unparsed_input(input).is_some()))
+}
+
+/// A message's role, decoded; empty if it has none.
+fn role<'a>(message: &Message<'a>) -> Cow<'a, str> {
+    message.role.and_then(JsonText::of).map_or(Cow::Borrowed(""), JsonText::decode)
+}
+
+/// A real user message: one that answers no tool call.
+fn is_prompt(message: &Message<'_>) -> bool {
+    let answers = match &message.content {
+        Some(Content::Blocks(blocks)) => blocks.iter().any(|block| block.kind() == "tool_result"),
+        Some(Content::Text(_)) | None => false,
+    };
+    role(message) == "user" && !answers
+}
+
+fn write(body: &ResponsesRequest<'_>, request_size: usize) -> Result<Vec<u8>, ApiError> {
+    let mut bytes = Vec::with_capacity(request_size + request_size / 4 + 1024);
+    serde_json::to_writer(&mut bytes, body)
+        .map_err(|error| ApiError::invalid(format!("the request cannot be written as JSON: {error}")))?;
+    Ok(bytes)
+}
+
+/// An item's parts, wherever it keeps them.
+fn parts<'i, 'a>(item: &'i Item<'a>) -> &'i [Part<'a>] {
+    match item {
+        Item::Message { content, .. } => content,
+        Item::FunctionCallOutput { output: Output::Parts(parts), .. } => parts,
+        Item::FunctionCallOutput { output: Output::Text(_), .. }
+        | Item::FunctionCall { .. }
+        | Item::Reasoning { .. } => &[],
+    }
+}
+
+fn image_places(input: &[Item<'_>]) -> Vec<ImagePlace> {
+    let all = input.iter().enumerate();
+    all.flat_map(|(item, entry)| parts(entry).iter().enumerate().map(move |(part, content)| (item, part, content)))
+        .filter_map(|(item, part, content)| match content {
+            Part::InputImage { origin, .. } => Some(ImagePlace { item, part, kind: MediaKind::Image, origin: *origin }),
+            Part::InputFile { origin, .. } => {
+                Some(ImagePlace { item, part, kind: MediaKind::Document, origin: *origin })
+            }
+            Part::InputText { .. } | Part::OutputText { .. } => None,
+        })
+        .collect()
+}
+
+/// Bytes that are no text: images, files, encrypted reasoning. They do not count in an estimate of bytes / 4.
+fn opaque_bytes(input: &[Item<'_>]) -> usize {
+    let media = input.iter().flat_map(|item| parts(item)).map(|part| match part {
+        Part::InputImage { image_url, .. } => image_url.get().len(),
+        Part::InputFile { file_data, .. } => file_data.as_ref().map_or(0, |data| data.get().len()),
+        Part::InputText { .. } | Part::OutputText { .. } => 0,
+    });
+    let sealed = input.iter().map(|item| match item {
+        Item::Reasoning { encrypted_content, .. } => encrypted_content.as_ref().map_or(0, |content| content.len()),
+        Item::Message { .. } | Item::FunctionCall { .. } | Item::FunctionCallOutput { .. } => 0,
+    });
+    media.sum::<usize>() + sealed.sum::<usize>()
+}
