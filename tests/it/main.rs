@@ -1,1 +1,15 @@
+//! What people see of Claudette, tried from outside: the program is started, spoken to and watched like anybody
+//! would. The upstream is a process of its own (`support/upstream`), and `real_claude` drives the official CLI.
+//!
+//! Each file is one subject; `support` holds what they share. `tests/run` runs everything, the real CLIs too.
 
+mod support;
+
+mod cli;
+mod errors;
+mod gateway;
+mod logs;
+mod models;
+mod real_claude;
+mod streaming;
+mod upstream;

@@ -2,7 +2,8 @@
 //!
 //! `GET /state` · `GET /wait?requests=N&connections=N&holding=NAME&stalled=N&aborted=N&finished=N&patience_ms=N` (waits
 //! until all that is named holds, then answers the state; 408 with the state when patience ends) · `POST /script` (the
-//! steps from now on) · `POST /release/NAME` · `POST /shutdown`.
+//! steps from now on) · `POST /release/NAME` · `POST /forget`
+//! (answers the state, then forgets its violations) · `POST /shutdown`.
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -48,6 +49,7 @@ fn answer(request: &Request, state: &State) -> (u16, Value) {
             }
             Err(sentence) => (400, json!({"error": sentence})),
         },
+        ("POST", "/forget") => (200, state.forget_violations()),
         ("POST", "/shutdown") => std::process::exit(0),
         ("POST", path) => match path.strip_prefix("/release/") {
             Some(name) => {

@@ -82,6 +82,14 @@ impl State {
         self.change(|inner| inner.violations.push(sentence));
     }
 
+    /// The state as it was before its violations were forgotten.
+    pub fn forget_violations(&self) -> Value {
+        let mut inner = self.lock();
+        let summary = inner.summary();
+        inner.violations.clear();
+        summary
+    }
+
     pub fn bytes_written(&self, count: usize) {
         self.change(|inner| inner.bytes_written += count as u64);
     }

@@ -66,11 +66,11 @@ impl Telling {
 
     /// Gives the next sequence number to an event that has none.
     pub fn numbered(&mut self, mut event: Value) -> Value {
-        if let Some(fields) = event.as_object_mut() {
-            if !fields.contains_key("sequence_number") {
-                fields.insert("sequence_number".into(), json!(self.sequence_number));
-                self.sequence_number += 1;
-            }
+        if let Some(fields) = event.as_object_mut()
+            && !fields.contains_key("sequence_number")
+        {
+            fields.insert("sequence_number".into(), json!(self.sequence_number));
+            self.sequence_number += 1;
         }
         event
     }

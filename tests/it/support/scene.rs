@@ -1,0 +1,157 @@
+//! A test's usual stage: an upstream with a script, the service in a world of its own, one gateway to speak to.
+
+use serde_json::Value;
+
+use super::anthropic_reader::Message;
+use super::http_client::{Event, EventStream, Response};
+use super::service::{Gateway, Service};
+use super::upstream_process::Upstream;
+use super::world::World;
+
+/// The key that the upstream takes and the config holds. It looks like a real one, so that masking is tried too.
+pub const UPSTREAM_KEY: &str = "sk-upstream-0123456789abcdefghijklmnop";
+pub const ACCOUNT: &str = "account-of-the-tests";
+
+// Dropped in this order: the service stops before its upstream, and its world goes last.
+pub struct Scene {
+    pub service: Service,
+    pub gateway: Gateway,
+    pub upstream: Upstream,
+    pub backend: &'static str,
+    pub world: World,
+}
+
+impl Scene {
+    /// The `openai-api` backend, with `gpt-5.5` and, for small work, `gpt-5-mini`.
+    pub fn openai(script: Value) -> Self {
+        Self::openai_with(script, "")
+    }
+
+    /// The same, with more lines at the end of the config file.
+    pub fn openai_with(script: Value, more: &str) -> Self {
+        let upstream =
+            Upstream::start(&["--profile", "openai", "--key", UPSTREAM_KEY, "--models", "gpt-5.5,gpt-5-mini"]);
+        let config = format!("{}\n{more}", openai_config(&format!("http://{}/v1", upstream.address)));
+        Self::start(World::new(), upstream, "openai-api", &config, script)
+    }
+
+    /// A backend of kind `custom-openai` without a key, with the model `qwen3-coder`.
+    pub fn custom(script: Value) -> Self {
+        let upstream = Upstream::start(&["--profile", "custom", "--models", "qwen3-coder"]);
+        let config = format!(
+            "[backends.local]\nkind = \"custom-openai\"\nbase_url = \"http://{}/v1\"\n\
+             default_model = \"qwen3-coder\"\ncontext_window = 32768\n",
+            upstream.address
+        );
+        Self::start(World::new(), upstream, "local", &config, script)
+    }
+
+    /// The ChatGPT subscription: a login in `auth.json`, as `codex login` leaves it.
+    pub fn codex(script: Value) -> Self {
+        let world = World::new();
+        world.write("codex/auth.json", &codex_login());
+        let upstream = Upstream::start(&[
+            "--profile",
+            "codex",
+            "--key",
+            &codex_access_token(),
+            "--account",
+            ACCOUNT,
+            "--models",
+            "gpt-5.5",
+        ]);
+        let config = format!(
+            "[backends.codex-subscription]\nbase_url = \"http://{}/backend-api\"\n\
+             codex_bin = \"/nonexistent/codex\"\ndefault_model = \"gpt-5.5\"\n",
+            upstream.address
+        );
+        Self::start(world, upstream, "codex-subscription", &config, script)
+    }
+
+    fn start(world: World, upstream: Upstream, backend: &'static str, config: &str, script: Value) -> Self {
+        if !script.is_null() {
+            upstream.script(&script);
+        }
+        let config = world.write("claudette.toml", config);
+        let service = Service::start(&world, &config);
+        let gateway = service.gateway(&world, backend);
+        Self { service, gateway, upstream, backend, world }
+    }
+
+    /// Sends `POST /v1/messages?beta=true` on a connection of its own and reads the response as a stream.
+    pub fn stream(&self, body: &Value) -> EventStream {
+        let mut connection = self.gateway.connect();
+        connection.send("POST", "/v1/messages?beta=true", &self.gateway.headers(), body.to_string().as_bytes());
+        let stream = connection.into_event_stream();
+        let status = stream.head.status;
+        if status != 200 {
+            let text = stream.into_text();
+            panic!("HTTP {status}: {text}");
+        }
+        stream
+    }
+
+    /// Streams an answer to its end and reads it as a message.
+    pub fn message(&self, body: &Value) -> Message {
+        Message::from_events(&self.events(body))
+    }
+
+    pub fn events(&self, body: &Value) -> Vec<Event> {
+        self.stream(body).read_to_end()
+    }
+
+    /// Sends a request and reads the whole response, whatever it is.
+    pub fn post(&self, path: &str, body: &Value) -> Response {
+        let mut connection = self.gateway.connect();
+        connection.send("POST", path, &self.gateway.headers(), body.to_string().as_bytes());
+        connection.read_response()
+    }
+
+    /// A `POST /v1/messages` that fails before its stream begins.
+    pub fn refusal(&self, body: &Value) -> Response {
+        let response = self.post("/v1/messages?beta=true", body);
+        assert_ne!(response.status, 200, "{}", response.text());
+        response
+    }
+
+    pub fn get(&self, path: &str) -> Response {
+        let mut connection = self.gateway.connect();
+        connection.send("GET", path, &self.gateway.headers(), b"");
+        connection.read_response()
+    }
+}
+
+pub fn openai_config(base_url: &str) -> String {
+    format!(
+        "[backends.openai-api]\ncredential = {{ value = \"{UPSTREAM_KEY}\" }}\nbase_url = \"{base_url}\"\n\
+         default_model = \"gpt-5.5\"\nsmall_model = \"gpt-5-mini\"\n"
+    )
+}
+
+/// Asserts the envelope of an error and gives back its type and message.
+pub fn error_of(response: &Response) -> (String, String) {
+    let body = response.json();
+    assert_eq!(body["type"], "error", "{body}");
+    assert!(body["request_id"].is_string(), "no request_id: {body}");
+    assert!(response.header("request-id").is_some(), "no request-id header");
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{body}")).to_owned();
+    (text(&body["error"]["type"]), text(&body["error"]["message"]))
+}
+
+/// A token whose claims say that it is good until the year 2100; nobody checks its signature.
+fn codex_access_token() -> String {
+    // {"alg":"none"} . {"exp":4102444800}
+    "eyJhbGciOiJub25lIn0.eyJleHAiOjQxMDI0NDQ4MDB9.c2lnbmF0dXJl".to_owned()
+}
+
+fn codex_login() -> String {
+    // {"alg":"none"} . {"exp":4102444800,"email":"a@b.c"}
+    let id_token = "eyJhbGciOiJub25lIn0.eyJleHAiOjQxMDI0NDQ4MDAsImVtYWlsIjoiYUBiLmMifQ.c2lnbmF0dXJl";
+    let access_token = codex_access_token();
+    format!(
+        "{{\"auth_mode\": \"chatgpt\", \"OPENAI_API_KEY\": null, \"tokens\": {{\"id_token\": \"{id_token}\", \
+         \"access_token\": \"{access_token}\", \"refresh_token\": \"refresh-token-of-the-tests\", \
+         \"account_id\": \"{ACCOUNT}\"}}, \"last_refresh\": \"2026-11-20T10:00:00Z\"}}"
+    )
+}
