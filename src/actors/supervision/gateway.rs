@@ -37,6 +37,8 @@ pub(super) enum Stage {
         why: Retirement,
         /// Told to stop whatever runs.
         forced: bool,
+        /// Requests running at the last sample.
+        running: u64,
     },
 }
 
@@ -114,6 +116,14 @@ impl Gateway {
 
     pub fn is_ending(&self) -> bool {
         matches!(self.stage, Stage::Ending { .. })
+    }
+
+    /// Requests running at the last sample.
+    pub fn running(&self) -> u64 {
+        match self.stage {
+            Stage::Serving { running, .. } | Stage::Ending { running, .. } => running,
+            Stage::Starting | Stage::BackingOff { .. } | Stage::Quarantined(_) => 0,
+        }
     }
 
     pub fn is_quarantined(&self) -> bool {

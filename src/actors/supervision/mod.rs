@@ -116,9 +116,10 @@ impl Supervision {
         decisions.policy = policy;
     }
 
-    fn accept(&mut self, cause: RevisionCause, wanted: Vec<Wanted>, decisions: &mut Decisions) {
+    fn accept(&mut self, cause: RevisionCause, mut wanted: Vec<Wanted>, decisions: &mut Decisions) {
         let enabled: BTreeSet<BackendId> = wanted.iter().map(|wanted| wanted.slot.backend.clone()).collect();
         let mut named = BTreeSet::new();
+        wanted.sort_by_key(|wanted| wanted.by);
         for wanted in wanted {
             named.insert(wanted.slot.clone());
             self.record(wanted.slot.clone()).wanted(wanted, cause, decisions);

@@ -80,7 +80,7 @@ pub(super) fn of_slot(record: &SlotRecord) -> impl Iterator<Item = GatewayStatus
         current: gateway.role == Role::Current,
         address: gateway.address,
         leases: gateway.leases.len(),
-        requests_running: running(gateway),
+        requests_running: gateway.running(),
         restarts: gateway.restarts,
         replaced: record.replaced,
         cause: cause(gateway),
@@ -95,13 +95,6 @@ fn state(gateway: &Gateway) -> GatewayState {
         Stage::BackingOff { .. } => GatewayState::BackingOff,
         Stage::Quarantined(_) => GatewayState::Quarantined,
         Stage::Ending { .. } => GatewayState::Draining,
-    }
-}
-
-fn running(gateway: &Gateway) -> u64 {
-    match gateway.stage {
-        Stage::Serving { running, .. } => running,
-        Stage::Starting | Stage::BackingOff { .. } | Stage::Quarantined(_) | Stage::Ending { .. } => 0,
     }
 }
 

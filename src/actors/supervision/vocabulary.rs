@@ -32,12 +32,13 @@ pub struct Wanted {
     pub by: WantedBy,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// If a slot is listed both ways, the config counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WantedBy {
-    /// An enabled backend, or a session's model.
-    Config,
     /// Listed because [`super::Supervision::asked`] names it and its backend is still enabled.
     Asking,
+    /// An enabled backend, or a session's model.
+    Config,
 }
 
 /// What made the settings say something new.
