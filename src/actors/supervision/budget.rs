@@ -102,3 +102,89 @@ impl<C> Budget<C> {
         limits.backoff_initial.saturating_mul(factor).min(limits.backoff_max)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn limits(intensity: usize) -> Limits {
+        Limits { intensity, period: 60 * SECOND, backoff_initial: Duration::from_millis(200), backoff_max: 30 * SECOND }
+    }
+
+    #[test]
+    fn the_backoff_doubles_up_to_its_maximum() {
+        let (mut budget, limits, now) = (Budget::default(), limits(100), Instant::now());
+        let waits: Vec<_> = (0..40).map(|_| budget.spend((), now, &limits)).collect();
+        let after = |milliseconds| Verdict::RestartAfter(Duration::from_millis(milliseconds));
+        assert_eq!(waits[..4], [after(200), after(400), after(800), after(1600)]);
+        assert_eq!(waits[8..], [after(30_000); 32]);
+    }
+
+    #[test]
+    fn the_end_after_the_last_allowed_restart_exhausts() {
+        for intensity in [0, 1, 5] {
+            let (mut budget, limits, now) = (Budget::default(), limits(intensity), Instant::now());
+            for _ in 0..intensity {
+                assert!(matches!(budget.spend((), now, &limits), Verdict::RestartAfter(_)));
+            }
+            assert_eq!(budget.spend((), now, &limits), Verdict::Exhausted, "{intensity}");
+        }
+    }
+
+    #[test]
+    fn the_window_slides() {
+        let (mut budget, limits, start) = (Budget::default(), limits(1), Instant::now());
+        for turn in 0..5u32 {
+            let verdict = budget.spend(turn, start + limits.period * turn, &limits);
+            assert_eq!(verdict, Verdict::RestartAfter(limits.backoff_initial));
+            assert_eq!(budget.causes().collect::<Vec<_>>(), [&turn]);
+        }
+        let verdict = budget.spend(5, start + limits.period * 4 + 59 * SECOND, &limits);
+        assert_eq!(verdict, Verdict::Exhausted);
+    }
+
+    #[test]
+    fn ends_that_never_leave_a_quiet_period_keep_the_backoff_growing() {
+        let (mut budget, limits, mut now) = (Budget::default(), limits(5), Instant::now());
+        let mut longest = Duration::ZERO;
+        for _ in 0..20 {
+            now += 50 * SECOND;
+            let Verdict::RestartAfter(wait) = budget.spend((), now, &limits) else { panic!("two in a window of five") };
+            longest = longest.max(wait);
+        }
+        assert_eq!(longest, limits.backoff_max);
+    }
+
+    #[test]
+    fn once_damped_each_further_replacement_waits_until_a_quiet_period() {
+        let (mut budget, limits, mut now) = (Budget::default(), limits(1), Instant::now());
+        assert_eq!(budget.damping(now, &limits), None);
+        budget.record((), now, &limits);
+        for milliseconds in [200, 400, 800] {
+            now += 40 * SECOND;
+            assert_eq!(budget.damping(now, &limits), Some(Duration::from_millis(milliseconds)));
+            budget.record((), now, &limits);
+        }
+        now += limits.period;
+        assert_eq!(budget.damping(now, &limits), None);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let (mut budget, limits, now) = (Budget::default(), limits(3), Instant::now());
+        for _ in 0..1000 {
+            budget.record((), now, &limits);
+        }
+        assert_eq!(budget.causes().len(), MIN_REMEMBERED);
+    }
+
+    #[test]
+    fn clearing_gives_a_fresh_start() {
+        let (mut budget, limits, now) = (Budget::default(), limits(0), Instant::now());
+        assert_eq!(budget.spend((), now, &limits), Verdict::Exhausted);
+        budget.clear();
+        assert_eq!(budget.causes().len(), 0);
+    }
+}

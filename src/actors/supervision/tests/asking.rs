@@ -149,3 +149,24 @@ fn a_crash_is_waited_for() {
     service.fire();
     assert_eq!(service.ready("a", 1).last().unwrap(), "grant 5: #1");
 }
+
+#[test]
+fn a_slot_that_is_both_configured_and_asked_for_is_wanted_as_long_as_either_holds() {
+    let mut service = service();
+    let session = [configured("a", 1), configured(MODEL, 1), still_asked(MODEL, 1)];
+    service.lease(MODEL, 1, Holder::Turn);
+    service.ready(MODEL, 1);
+    service.lease_ends(1);
+    assert!(service.wants(&session).is_empty());
+    let (retire, delay) = service.armed.pop().unwrap();
+    service.passes(delay);
+    assert!(service.on(Event::Timer(retire)).is_empty(), "the config wants it");
+    assert_eq!(service.wants(&[configured("a", 1), still_asked(MODEL, 1)]), ["sample a/m#1"]);
+    assert_eq!(service.sample(MODEL, 1, 0), ["drain a/m#1: retired"]);
+}
+
+#[test]
+fn a_slot_named_as_asked_for_that_nobody_asks_for_stays_unwanted() {
+    let mut service = service();
+    assert!(service.wants(&[configured("a", 1), still_asked(MODEL, 1)]).is_empty());
+}

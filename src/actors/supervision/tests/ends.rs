@@ -161,3 +161,35 @@ fn what_a_quarantined_port_says_names_the_cause_and_the_way_out() {
         assert!(text.contains(part), "{part} in {text}");
     }
 }
+
+#[test]
+fn a_wish_that_comes_back_to_what_is_quarantined_finds_it_quarantined() {
+    let mut service = Service::quarantined();
+    service.wants(&[configured("a", 2)]);
+    assert_eq!(service.wants(&[configured("a", 1)]), ["stop #2"]);
+    assert_eq!(service.supervision.snapshot().quarantined.len(), 1);
+    assert_eq!(service.env("a", 1, 5), ["deny 5: quarantined"]);
+    assert_eq!(service.on(Event::Release), ["log released sighup", "restart #1"]);
+}
+
+#[test]
+fn an_old_generation_in_quarantine_does_not_quarantine_its_slot() {
+    let mut service = Service::replaced(true);
+    for _ in 0..2 {
+        service.gateway("a", 1, DIED);
+        service.fire();
+    }
+    service.gateway("a", 1, DIED);
+    assert_eq!(service.states(), [(1, GatewayState::Quarantined, false), (2, GatewayState::Serving, true)]);
+    assert!(service.supervision.snapshot().quarantined.is_empty());
+    assert_eq!(service.on(Event::Release), ["log released sighup", "restart #1"], "its holder gets another try");
+}
+
+#[test]
+fn a_loop_names_its_chain_and_what_to_do() {
+    let unplanned = Chain::Unplanned(vec![EndCause::ListenerDied, EndCause::BindFailed]);
+    assert_eq!(unplanned.to_string(), "listener_died -> bind_failed");
+    assert!(unplanned.hint().contains("bound"));
+    let causes = vec![StartCause::ModelDiscovered];
+    assert!(Chain::Planned { causes, delay: Duration::ZERO }.hint().contains("default_model"));
+}

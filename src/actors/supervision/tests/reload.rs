@@ -177,3 +177,27 @@ fn a_crash_while_the_new_generation_starts_still_restarts_the_current_one() {
     assert_eq!(service.fire(), ["restart #1"]);
     assert_eq!(service.ready("a", 2).last().unwrap(), "stop #1", "nobody holds it");
 }
+
+#[test]
+fn a_status_shows_what_a_draining_generation_still_does() {
+    let mut service = Service::serving();
+    service.sample("a", 1, 3);
+    service.wants(&[]);
+    let running = |service: &Service| service.supervision.snapshot().gateways[0].requests_running;
+    assert_eq!(running(&service), 3);
+    service.sample("a", 1, 2);
+    assert_eq!(running(&service), 2);
+}
+
+#[test]
+fn a_status_names_every_living_generation() {
+    let mut service = Service::replaced(true);
+    service.gateway("a", 1, DIED);
+    let gateways = service.supervision.snapshot().gateways;
+    let [old, current] = gateways.as_slice() else { panic!("two generations live: {gateways:?}") };
+    assert_eq!((old.state, old.current, old.leases), (GatewayState::BackingOff, false, 1));
+    assert_eq!((old.address, old.cause), (Some(address(1)), snapshot::Cause::End(EndCause::ListenerDied)));
+    assert_eq!((current.state, current.current, current.replaced), (GatewayState::Serving, true, 1));
+    assert_eq!(current.cause.as_str(), "settings_changed");
+    assert_eq!(serde_json::to_string(&(old.state, old.cause)).unwrap(), r#"["backing_off","listener_died"]"#);
+}
