@@ -3,8 +3,11 @@
 //! [`Supervision::on`] takes one event and the moment it happened, and returns what to do; it performs nothing, reads no
 //! clock and throws no dice. It knows slots, generations and fingerprints, never settings, sockets or tokens: those are
 //! kept by the Supervisor actor under the same (slot, generation). Startup is a reload with nothing running.
+//!
+//! A restart after an unplanned end is the same generation again, for its address, token and settings stay; only a
+//! replacement is a new number. Reading order: `vocabulary`, `slot`, `gateway`, [`budget`].
 
-pub mod vocabulary;
+mod vocabulary;
 
 mod slot;
 

@@ -16,7 +16,7 @@ use crate::ids::{Fingerprint, Generation};
 
 impl SlotRecord {
     /// Compares what is wanted with what runs, lets go what is not needed any more and answers who waits. Called after
-    /// every event that touched the slot; changes nothing when called twice.
+    /// every event that touched the slot; a second call decides nothing new.
     pub fn review(&mut self, decisions: &mut Decisions) {
         if !decisions.stopping {
             self.reconcile(decisions);

@@ -170,3 +170,22 @@ fn a_slot_named_as_asked_for_that_nobody_asks_for_stays_unwanted() {
     let mut service = service();
     assert!(service.wants(&[configured("a", 1), still_asked(MODEL, 1)]).is_empty());
 }
+
+#[test]
+fn a_slot_that_somebody_waits_for_is_not_idle() {
+    let mut service = service();
+    service.lease(MODEL, 1, Holder::Terminal);
+    service.ready(MODEL, 1);
+    service.lease_ends(1);
+    service.wants(&[configured("a", 1), still_asked(MODEL, 2)]);
+    for _ in 0..2 {
+        service.gateway(MODEL, 2, ended(EndCause::StartFailed));
+        service.fire();
+    }
+    service.gateway(MODEL, 2, ended(EndCause::StartFailed));
+    service.passes(Duration::from_secs(1000));
+    service.gateway(MODEL, 1, DIED);
+    assert!(service.lease(MODEL, 2, Holder::Terminal).is_empty(), "the current generation will be back");
+    service.passes(Duration::from_secs(1000));
+    assert!(service.sample(MODEL, 1, 0).is_empty());
+}
