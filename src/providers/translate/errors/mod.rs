@@ -17,7 +17,7 @@ mod tests;
 use crate::ids::{BackendId, ModelId};
 use crate::providers::openai::models::{Effort, ModelEntry};
 use crate::providers::profile::ProfileKind;
-use crate::providers::translate::{ApiError, Omissions, Parameter};
+use crate::providers::translate::{ApiError, ErrorKind, Omissions, Parameter};
 
 pub use mask::mask;
 pub use rows::nearest_models;
@@ -176,4 +176,15 @@ pub fn judge(reply: &UpstreamReply<'_>, context: &ErrorContext<'_>) -> Verdict {
         Some(repair) => Verdict::Retry(repair),
         None => Verdict::Answer(row.answer(&reading, context)),
     }
+}
+
+/// For a bug of ours: a handler that panicked, a state that cannot be.
+pub fn internal_error() -> ApiError {
+    ApiError::new(500, ErrorKind::Api, "the gateway failed; its log says how").final_answer()
+}
+
+/// For a request body above the gateway's own bound. No word of a context window: it would make `claude` compact.
+pub fn body_too_large(limit_bytes: u64) -> ApiError {
+    let message = format!("the request body is larger than {} MiB", limit_bytes >> 20);
+    ApiError::new(413, ErrorKind::RequestTooLarge, message).final_answer()
 }

@@ -16,6 +16,9 @@ const LONGEST_PLAIN_TEXT: usize = 512;
 /// Longest message taken from JSON, in characters: some servers print the whole request.
 const LONGEST_MESSAGE: usize = 2_000;
 
+/// How much of a message is looked through for words, in characters: what follows may be the request, quoted.
+const LOOKED_THROUGH: usize = 1_000;
+
 /// Longest code, in characters: it goes into log fields.
 const LONGEST_CODE: usize = 64;
 
@@ -28,7 +31,7 @@ pub(super) struct Reading {
     pub codes: Vec<String>,
     /// The upstream's own words; never empty.
     pub message: String,
-    /// `message` in lower case, for looking up words.
+    /// The beginning of `message` in lower case, for looking up words.
     pub lower: String,
     /// `error.param` and `detail[].loc`, dotted.
     pub params: Vec<String>,
@@ -53,16 +56,17 @@ impl Reading {
         let text = String::from_utf8_lossy(reply.body);
         let text = without_event_framing(text.trim());
         let mut reading = Self { status: reply.status, cloudflare: reply.cloudflare, ..Self::default() };
-        let mut message = match serde_json::from_str::<Loose>(text) {
-            Ok(body) => reading.absorb(body),
-            Err(_) => reading.absorb_text(text),
+        let (mut message, plain) = match serde_json::from_str::<Loose>(text) {
+            Ok(body) => (reading.absorb(body), false),
+            Err(_) => (Some(reading.absorb_text(text)), true),
         };
         if message.as_deref().is_none_or(|message| message.trim().is_empty()) {
             message = Some(reading.wordless(reply.status));
         }
-        let message = message.unwrap_or_default();
-        reading.message = mask(message.trim(), secrets).into_owned();
-        reading.lower = reading.message.to_lowercase();
+        // Masked before it is shortened: half a secret would not be recognised.
+        let message = mask(message.as_deref().unwrap_or_default().trim(), secrets).into_owned();
+        reading.lower = shortened(&message, LOOKED_THROUGH).to_lowercase();
+        reading.message = shortened(&message, if plain { LONGEST_PLAIN_TEXT } else { LONGEST_MESSAGE });
         reading.location = reply.location.map(|location| mask(location, secrets).into_owned());
         reading.retry_after = reply.retry_after.and_then(whole_seconds).or(reading.retry_after);
         reading.codes.iter_mut().for_each(|code| *code = mask(code, secrets).into_owned());
@@ -130,7 +134,6 @@ impl Reading {
             Loose::List(entries) => entries.into_iter().find_map(|entry| self.absorb(entry)),
             Loose::Number(_) | Loose::Other(_) => None,
         }
-        .map(|message| shortened(&message, LONGEST_MESSAGE))
     }
 
     fn absorb_fields(&mut self, fields: Fields) -> Option<String> {
@@ -211,10 +214,10 @@ impl Reading {
         self.context_size = number(&numbers.n_ctx).or(self.context_size);
     }
 
-    fn absorb_text(&mut self, text: &str) -> Option<String> {
-        self.html = text.get(..1) == Some("<") || text.to_ascii_lowercase().contains("<html");
-        let words = if self.html { without_tags(text) } else { text.to_owned() };
-        Some(shortened(&words, LONGEST_PLAIN_TEXT))
+    /// Takes in a body that is no JSON and returns its words.
+    fn absorb_text(&mut self, text: &str) -> String {
+        self.html = text.starts_with('<') || text.to_ascii_lowercase().contains("<html");
+        if self.html { without_tags(text) } else { text.to_owned() }
     }
 }
 

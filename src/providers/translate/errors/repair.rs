@@ -40,11 +40,15 @@ fn without_parameters(reading: &Reading, context: &ErrorContext<'_>) -> Option<R
     named.retain(|key| context.body_keys.contains(key));
     named.sort();
     named.dedup();
-    match (named.as_slice(), refused_effort(context)) {
-        ([], _) => None,
-        ([Parameter::Reasoning], Some(effort)) => Some(Repair::WithoutEffort(effort)),
-        _ => Some(Repair::WithoutParameters(named)),
+    let Some(effort) = refused_effort(context) else {
+        return (!named.is_empty()).then_some(Repair::WithoutParameters(named));
+    };
+    if named == [Parameter::Reasoning] {
+        return Some(Repair::WithoutEffort(effort));
     }
+    // Refused beside others, `reasoning` gets an attempt of its own, so that only its effort is remembered.
+    named.retain(|key| *key != Parameter::Reasoning);
+    (!named.is_empty()).then_some(Repair::WithoutParameters(named))
 }
 
 /// The effort of the request, unless it had been left out already: then `reasoning` itself is refused.
@@ -57,7 +61,7 @@ fn refused_effort(context: &ErrorContext<'_>) -> Option<Effort> {
 fn named_keys(reading: &Reading) -> Vec<Parameter> {
     let params: Vec<_> = reading.params.iter().map(String::as_str).filter(|param| !is_whole_body(param)).collect();
     if params.is_empty() {
-        return keys_in_text(&reading.message);
+        return keys_in_text(&reading.lower);
     }
     params.into_iter().filter_map(key_named).collect()
 }
@@ -66,15 +70,15 @@ fn is_whole_body(param: &str) -> bool {
     param.is_empty() || param == "body" || param == "None"
 }
 
-/// Keys in quotes or backticks, after "parameter" and the like, under `body.`, or bare with an underscore.
+/// Keys in quotes or backticks, after "parameter" and the like, under `body.`, or bare with an underscore. `text` is
+/// in lower case, as all our keys are.
 fn keys_in_text(text: &str) -> Vec<Parameter> {
     let mut keys = Vec::new();
     let mut announced = false;
     for word in Words::of(text) {
         let named = word.quoted || announced || word.text.contains('_') || word.text.starts_with("body.");
         keys.extend(key_named(word.text).filter(|_| named));
-        let lower = word.text.to_ascii_lowercase();
-        announced = ANNOUNCEMENTS.contains(&lower.trim_end_matches('s'));
+        announced = ANNOUNCEMENTS.contains(&word.text.trim_end_matches('s'));
     }
     keys
 }

@@ -196,7 +196,7 @@ fn is_document(reading: &Reading) -> bool {
         "unsupported",
         "not supported",
     ]);
-    let client_fault = reading.status.is_none_or(|status| (400..500).contains(&status) || status == 200);
+    let client_fault = reading.status.is_none_or(|status| matches!(status, 200 | 400 | 413 | 415 | 422));
     reading.has_any_code(&["invalid_file", "invalid_pdf", "unsupported_file", "invalid_file_data"])
         || has_param_at(reading, "file_data")
         || (client_fault && named && refused)
@@ -226,7 +226,7 @@ fn is_permission(reading: &Reading) -> bool {
         "deactivated_workspace",
         "invalid_workspace_selected",
     ];
-    reading.has_any_code(&codes) || (reading.is_status(&[403]) && !is_model_wording(reading))
+    reading.has_any_code(&codes) || reading.is_status(&[403])
 }
 
 fn is_model_wording(reading: &Reading) -> bool {
@@ -275,13 +275,14 @@ fn is_overloaded(reading: &Reading) -> bool {
 }
 
 fn is_permanent(reading: &Reading) -> bool {
-    let server_side = reading.status.is_none_or(|status| status < 300 || status >= 500);
-    server_side && reading.says_any(&["model not loaded", "failed to load model", "model is not loaded"])
+    let refused = reading.status.is_some_and(|status| (300..500).contains(&status));
+    !refused && reading.says_any(&["model not loaded", "failed to load model", "model is not loaded"])
 }
 
 /// 500 stays 500, any other failure of a server is a bad gateway.
 fn server_status(reading: &Reading) -> u16 {
-    let own = reading.is_status(&[500]) || (reading.status.is_none() && reading.has_code("server_error"));
+    let in_stream = reading.status.is_none_or(|status| status < 300);
+    let own = reading.is_status(&[500]) || (in_stream && reading.has_code("server_error"));
     if own && !reading.html && !reading.empty { 500 } else { 502 }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::providers::translate::ErrorKind;
 
 /// A request that failed; every test changes what it is about.
 pub(super) struct Case {
@@ -265,6 +264,13 @@ fn q0_5_a_refused_effort_is_left_out_before_reasoning_is() {
 }
 
 #[test]
+fn q0_5_reasoning_refused_beside_others_gets_an_attempt_of_its_own() {
+    let body = r#"{"detail":"Unexpected fields in the request: {'reasoning', 'store'}"}"#;
+    let verdict = Case::custom().judge(422, body);
+    assert_eq!(verdict, Verdict::Retry(Repair::WithoutParameters(vec![Parameter::Store])));
+}
+
+#[test]
 fn q0_5_what_names_no_key_of_ours_is_the_answer() {
     let bodies = [
         r#"{"error":{"message":"Invalid value: 'text'. Supported values are: 'input_text'","param":"input[0].content[0].type"}}"#,
@@ -385,12 +391,12 @@ fn overflows_are_worded_so_that_claude_compacts() {
     let wrapped = format!("litellm.ContextWindowExceededError: {v_bound}");
     let lm_studio = "The number of tokens to keep from the initial prompt is greater than the context length. n_keep: 5,000 >= n_ctx: 4,096";
     // (status, body or message, local count, window, N, L)
-    let cases: [(u16, &str, u64, Option<u64>, u64, u64); 11] = [
+    let cases = [
         (400, v_bound, 1_000, None, 72_090, 65_536),
         (400, v_bound, 90_000, None, 90_000, 65_536),
         (400, v_characters, 500_000, None, 500_000, 65_536),
         (400, llama, 1_000, Some(9), 80_067, 65_536),
-        (500, &wrapped, 1_000, None, 72_090, 65_536),
+        (500, wrapped.as_str(), 1_000, None, 72_090, 65_536),
         (400, lm_studio, 10, None, 5_000, 4_096),
         (413, "This exceeds the context window", 100, Some(200_000), 220_000, 200_000),
         (400, "Input is too long for the model", 1_000, None, 1_000, 950),
@@ -677,6 +683,28 @@ fn a_class_has_the_upstreams_code_or_ours() {
     }
     let quota = Case::default().answer(429, r#"{"error":{"code":"insufficient_quota"}}"#).class;
     assert_eq!(quota.quota, Some(Quota { resets_at: None }));
+}
+
+#[test]
+fn half_a_secret_does_not_survive_the_cut() {
+    let text = format!("{} SECRET-1234 {}", "x".repeat(504), "y".repeat(50));
+    assert!(!Case::default().answer(400, &text).error.message.contains("SECR"));
+}
+
+#[test]
+fn a_quoted_request_does_not_look_like_an_overflow() {
+    let quoted = format!("1 validation error: {{'input': '{} the context window'}}", "word ".repeat(250));
+    let body = serde_json::json!({"error": {"message": quoted, "param": "body.input"}}).to_string();
+    assert!(Case::custom().answer(400, &body).error.message.starts_with("1 validation error"));
+}
+
+#[test]
+fn our_own_failures_are_final() {
+    let bug = internal_error();
+    assert_eq!((bug.status, bug.kind, bug.should_retry), (500, ErrorKind::Api, Some(false)));
+    let large = body_too_large(32 << 20);
+    assert_eq!((large.status, large.kind, large.should_retry), (413, ErrorKind::RequestTooLarge, Some(false)));
+    assert_eq!(large.message, "the request body is larger than 32 MiB");
 }
 
 #[test]
