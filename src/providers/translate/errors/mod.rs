@@ -20,6 +20,7 @@ use crate::providers::profile::ProfileKind;
 use crate::providers::translate::{ApiError, ErrorKind, Omissions, Parameter};
 
 pub use mask::mask;
+pub use repair::sent_parameters;
 pub use rows::nearest_models;
 pub use transport::{StreamFault, TransportFault, stream_error, transport_error};
 
@@ -61,7 +62,7 @@ pub enum Attachment {
 }
 
 /// Where a part of our `input` came from: `(index in input, index of the part)`, or nothing for the last attachment of
-/// that kind in the request, gives the path of the client's block, such as `messages.3.content.1`.
+/// that kind in the request, gives the path of the client's block, such as `messages.3.content.1.image`.
 pub type AttachmentPath<'a> = dyn Fn(Attachment, Option<(usize, usize)>) -> Option<String> + 'a;
 
 /// What the judge must know about the request that failed.
@@ -79,9 +80,13 @@ pub struct ErrorContext<'a> {
     pub max_output_tokens: Option<u64>,
     /// `reasoning.effort`, as sent.
     pub effort: Option<Effort>,
+    /// `reasoning.summary` was sent.
+    pub summary: bool,
+    /// The first message whose reasoning was replayed when the request was first translated; absent: none was.
+    pub replayed_reasoning: Option<usize>,
     /// What had been left out of this request already.
     pub omit: &'a Omissions,
-    /// The keys of this request's body that may be left out; what is not in it was not sent.
+    /// The keys of this request's body that may be left out ([`sent_parameters`]); what is not in it was not sent.
     pub body_keys: &'a [Parameter],
     /// How often this request was sent again because of a refused parameter (Q0.5).
     pub parameter_retries: u8,

@@ -1,5 +1,10 @@
 //! Which part of a refused request can be left out, so that one more attempt is worth it (Q0.5, Q-R7, Q-E6, images).
 
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+
 use super::reading::Reading;
 use super::rows::Row;
 use super::{ErrorContext, Repair};
@@ -13,7 +18,10 @@ const MOST_PARAMETER_RETRIES: u8 = 3;
 /// The repair for a reply of `row`, or nothing where the reply is the answer.
 pub(super) fn of(row: Row, reading: &Reading, context: &ErrorContext<'_>) -> Option<Repair> {
     match row {
-        Row::Reasoning => (!context.omit.reasoning_items).then_some(Repair::WithoutReasoningItems),
+        Row::Reasoning => {
+            let replayed = context.replayed_reasoning.is_some() && !context.omit.reasoning_items;
+            replayed.then_some(Repair::WithoutReasoningItems)
+        }
         _ if refuses_summary(reading, context) => Some(Repair::WithoutSummary),
         Row::Image { blind: true } if context.profile == ProfileKind::Custom => {
             (!context.omit.images).then_some(Repair::WithoutImages)
@@ -23,11 +31,35 @@ pub(super) fn of(row: Row, reading: &Reading, context: &ErrorContext<'_>) -> Opt
     }
 }
 
+/// The keys of a Responses body that Q0.5 may leave out. Read only when a request has failed.
+pub fn sent_parameters(body: &[u8]) -> Vec<Parameter> {
+    // A body of ours is always an object; of anything else there is nothing to leave out.
+    serde_json::Deserializer::from_slice(body).deserialize_map(TopLevelKeys).unwrap_or_default()
+}
+
+struct TopLevelKeys;
+
+impl<'de> Visitor<'de> for TopLevelKeys {
+    type Value = Vec<Parameter>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a Responses body")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut keys = Vec::new();
+        while let Some((key, IgnoredAny)) = map.next_entry::<std::borrow::Cow<'de, str>, IgnoredAny>()? {
+            keys.extend(Parameter::ALL.into_iter().find(|parameter| parameter.as_str() == key));
+        }
+        Ok(keys)
+    }
+}
+
 /// Q-E6: an organisation that is not verified, and models that know no such key.
 fn refuses_summary(reading: &Reading, context: &ErrorContext<'_>) -> bool {
     let named = reading.says("verified to generate reasoning summaries")
         || reading.params.iter().any(|param| param.trim_start_matches("body.") == "reasoning.summary");
-    named && !context.omit.summary && context.body_keys.contains(&Parameter::Reasoning)
+    named && context.summary && !context.omit.summary
 }
 
 /// Q0.5.

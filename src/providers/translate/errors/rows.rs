@@ -1,7 +1,5 @@
 //! The rows of WIRE.md §3.2, first match first, and what each of them answers.
 
-use std::borrow::Cow;
-
 use super::reading::{Reading, ceiling};
 use super::{Answer, Attachment, Class, ErrorContext, Quota};
 use crate::providers::profile::ProfileKind;
@@ -121,7 +119,11 @@ impl Row {
     fn error(self, reading: &Reading, context: &ErrorContext<'_>) -> ApiError {
         let words = &reading.message;
         match self {
-            Row::Reasoning => ApiError::invalid("messages.1.content.0: Invalid `signature` in `thinking` block"),
+            Row::Reasoning => {
+                // Any place will do: `claude` strips all its thinking blocks and sends the rest at once.
+                let message = context.replayed_reasoning.unwrap_or(1);
+                ApiError::invalid(format!("messages.{message}.content.0: Invalid `signature` in `thinking` block"))
+            }
             Row::Image { .. } => ApiError::invalid(attachment_message(Attachment::Image, reading, context)),
             Row::Document => ApiError::invalid(attachment_message(Attachment::Document, reading, context)),
             Row::Credential => {
@@ -290,13 +292,11 @@ fn server_status(reading: &Reading) -> u16 {
 fn attachment_message(kind: Attachment, reading: &Reading, context: &ErrorContext<'_>) -> String {
     let place = place_in_input(reading);
     let path = (context.attachment_path)(kind, place).or_else(|| (context.attachment_path)(kind, None));
-    let path = path.map_or(Cow::Borrowed(""), Cow::Owned);
+    let path = path.map(|path| format!("{path}: ")).unwrap_or_default();
     let words = &reading.message;
     match kind {
-        Attachment::Image if path.is_empty() => format!("Could not process image: {words}"),
-        Attachment::Image => format!("{path}.image: Could not process image: {words}"),
-        Attachment::Document if path.is_empty() => format!("The PDF specified was not valid: {words}"),
-        Attachment::Document => format!("{path}.document: The PDF specified was not valid: {words}"),
+        Attachment::Image => format!("{path}Could not process image: {words}"),
+        Attachment::Document => format!("{path}The PDF specified was not valid: {words}"),
     }
 }
 

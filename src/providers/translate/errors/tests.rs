@@ -13,6 +13,7 @@ pub(super) struct Case {
     pub input_tokens: u64,
     pub max_output_tokens: Option<u64>,
     pub effort: Option<Effort>,
+    pub replayed_reasoning: Option<usize>,
     pub omit: Omissions,
     pub parameter_retries: u8,
     pub known_models: &'static [&'static str],
@@ -28,6 +29,7 @@ impl Default for Case {
             input_tokens: 1_000,
             max_output_tokens: Some(32_000),
             effort: Some(Effort::Medium),
+            replayed_reasoning: Some(3),
             omit: Omissions::default(),
             parameter_retries: 0,
             known_models: &[],
@@ -50,10 +52,13 @@ impl Case {
     pub fn with<T>(self, run: impl FnOnce(&ErrorContext<'_>) -> T) -> T {
         let known_models: Vec<_> = self.known_models.iter().map(|id| model_entry(id)).collect();
         let attachment_path = |kind, place: Option<(usize, usize)>| match (kind, place) {
-            (_, Some((2, part))) => Some(format!("messages.1.content.{part}")),
+            (kind, Some((2, part))) => Some(format!(
+                "messages.1.content.{part}.{}",
+                if kind == Attachment::Image { "image" } else { "document" }
+            )),
             (_, Some(_)) => None,
-            (Attachment::Image, None) => Some("messages.7.content.0".to_owned()),
-            (Attachment::Document, None) => Some("messages.8.content.0".to_owned()),
+            (Attachment::Image, None) => Some("messages.7.content.0.image".to_owned()),
+            (Attachment::Document, None) => Some("messages.8.content.0.document".to_owned()),
         };
         let keys: Vec<_> = Parameter::ALL.into_iter().filter(|key| !self.omit.parameters.contains(key)).collect();
         run(&ErrorContext {
@@ -65,6 +70,8 @@ impl Case {
             input_tokens: self.input_tokens,
             max_output_tokens: self.max_output_tokens,
             effort: self.effort,
+            summary: true,
+            replayed_reasoning: self.replayed_reasoning,
             omit: &self.omit,
             body_keys: &keys,
             parameter_retries: self.parameter_retries,
@@ -311,9 +318,19 @@ fn q_r7_refused_reasoning_is_left_out_once_then_the_signature_is_invalid() {
         assert_eq!(Case::default().judge(400, body), Verdict::Retry(Repair::WithoutReasoningItems), "{body}");
         let omit = Omissions { reasoning_items: true, ..Omissions::default() };
         let error = Case { omit, ..Case::default() }.answer(400, body).error;
-        assert_eq!(error.message, "messages.1.content.0: Invalid `signature` in `thinking` block");
+        assert_eq!(error.message, "messages.3.content.0: Invalid `signature` in `thinking` block");
         assert_eq!((error.status, error.kind), (400, ErrorKind::InvalidRequest));
+        let none = Case { replayed_reasoning: None, ..Case::default() }.answer(400, body).error;
+        assert_eq!(none.message, "messages.1.content.0: Invalid `signature` in `thinking` block");
     }
+}
+
+#[test]
+fn sent_parameters_are_the_keys_of_the_body_that_may_go() {
+    let body =
+        br#"{"model":"m","input":[{"type":"message","text":"store"}],"store":false,"text":{"top_p":1},"stream":true}"#;
+    assert_eq!(sent_parameters(body), [Parameter::Store, Parameter::Text]);
+    assert_eq!(sent_parameters(b"[]"), []);
 }
 
 #[test]

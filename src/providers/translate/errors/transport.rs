@@ -96,8 +96,8 @@ fn is_local(base_url: &str) -> bool {
 pub enum StreamFault {
     /// Ended, reset or silent for too long without a terminal event.
     Cut,
-    /// An event or the framing of events could not be read.
-    Malformed(String),
+    /// Too much of it could not be read.
+    Malformed,
     /// One event exceeds the bound on its size.
     TooLong,
     /// A 200 without a single event.
@@ -118,9 +118,8 @@ pub fn stream_error(fault: &StreamFault, block_closed: bool, context: &ErrorCont
             should_retry: Some(true),
             ..ApiError::new(529, ErrorKind::Overloaded, "upstream stream ended before completion")
         },
-        StreamFault::Malformed(what) => {
-            let what = mask(what, context.secrets);
-            ApiError::new(502, ErrorKind::Api, format!("{url} sent a stream that cannot be read: {what}"))
+        StreamFault::Malformed => {
+            ApiError::new(502, ErrorKind::Api, format!("{url} sent a stream that cannot be read"))
         }
         StreamFault::TooLong => {
             ApiError::new(502, ErrorKind::Api, format!("{url} sent an event that is too large")).final_answer()
@@ -182,7 +181,7 @@ mod tests {
     #[test]
     fn a_stream_that_is_none_says_what_came_instead() {
         let cases = [
-            (StreamFault::Malformed("expected value".into()), "expected value", None),
+            (StreamFault::Malformed, "cannot be read", None),
             (StreamFault::TooLong, "too large", Some(false)),
             (StreamFault::Empty, "empty stream", None),
             (StreamFault::Html("Sign in sk-12345678".into()), "Sign in ***", None),
