@@ -150,7 +150,7 @@ impl EventWriter {
                 );
                 integer(buffer, start.input_tokens);
                 buffer.extend_from_slice(
-                    b",\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":0,\"output_tokens\":1}}",
+                    b",\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":0,\"output_tokens\":1}}}",
                 );
                 end_frame(buffer);
             }

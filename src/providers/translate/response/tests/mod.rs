@@ -1,0 +1,82 @@
+//! Tests of the response side: streams in, strictly checked Anthropic streams out.
+
+mod transcript;
+
+mod properties;
+mod rules;
+mod streams;
+
+use serde_json::{Value, json};
+
+use super::{Reply, Step};
+use crate::ids::ModelId;
+use crate::providers::anthropic::events::EventWriter;
+use crate::providers::profile::ProfileKind;
+use crate::providers::translate::{ReplyContext, ToolNames};
+use transcript::Transcript;
+
+fn context(profile: ProfileKind) -> ReplyContext {
+    ReplyContext {
+        profile,
+        requested_model: "anthropic/gpt-5.5".to_owned(),
+        upstream_model: ModelId::new("gpt-5.5"),
+        tool_names: ToolNames::default(),
+        stop_sequences: Vec::new(),
+        max_output_tokens: None,
+        input_estimate: 500,
+        scope: "0123456789ab".to_owned(),
+    }
+}
+
+fn sse(events: &[Value]) -> Vec<u8> {
+    events.iter().flat_map(|event| format!("data: {event}\n\n").into_bytes()).collect()
+}
+
+/// Feeds `bytes` in chunks of `size`, then the end; the transcript and the last step.
+fn run(context: ReplyContext, bytes: &[u8], size: usize) -> (Transcript, Step) {
+    let mut reply = Reply::new(context, "req_test");
+    let mut out = EventWriter::stream();
+    let mut written = Vec::new();
+    for chunk in bytes.chunks(size.max(1)) {
+        let step = reply.feed(chunk, &mut out);
+        written.extend_from_slice(&out.take_bytes());
+        if matches!(step, Step::Failed(_)) {
+            return (Transcript::read(&written), step);
+        }
+    }
+    let step = reply.end(&mut out);
+    written.extend_from_slice(&out.take_bytes());
+    (Transcript::read(&written), step)
+}
+
+fn whole(context: ReplyContext, bytes: &[u8]) -> Option<Value> {
+    let mut reply = Reply::new(context, "req_test");
+    let mut out = EventWriter::whole();
+    let _ = reply.feed(bytes, &mut out);
+    let _ = reply.end(&mut out);
+    out.into_message().map(|message| serde_json::from_slice(&message).unwrap())
+}
+
+fn added(index: u64, item: Value) -> Value {
+    json!({"type": "response.output_item.added", "output_index": index, "item": item})
+}
+
+fn done(index: u64, item: Value) -> Value {
+    json!({"type": "response.output_item.done", "output_index": index, "item": item})
+}
+
+fn delta(kind: &str, index: u64, text: &str) -> Value {
+    json!({"type": format!("response.{kind}.delta"), "output_index": index, "delta": text})
+}
+
+fn message(text: &str) -> Value {
+    json!({"type": "message", "content": [{"type": "output_text", "text": text}]})
+}
+
+fn call(call_id: &str, name: &str, arguments: &str) -> Value {
+    json!({"type": "function_call", "call_id": call_id, "name": name, "arguments": arguments})
+}
+
+fn completed() -> Value {
+    json!({"type": "response.completed", "response": {"id": "resp_1", "status": "completed", "output": []}})
+}
