@@ -13,6 +13,9 @@ use crate::providers::escaped::{JsonText, escape_into};
 /// Characters of unreadable tool input that are kept (WIRE.md §2.11).
 const MAX_UNPARSED_CHARS: usize = 2048;
 
+/// Bytes that the stream buffer begins with: room for many deltas, and the size in which it is renewed.
+const STREAM_CAPACITY: usize = 16 << 10;
+
 /// The head of a message.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageStart<'a> {
@@ -108,7 +111,7 @@ enum Block {
 impl EventWriter {
     /// SSE frames, for `stream: true`.
     pub fn stream() -> Self {
-        Self(Form::Stream(BytesMut::new()))
+        Self(Form::Stream(BytesMut::with_capacity(STREAM_CAPACITY)))
     }
 
     /// One message, for a client that does not stream.
