@@ -27,9 +27,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use url::Url;
 
+pub use crate::providers::openai::discovery::ManualModel;
 pub use choices::{BackendKind, LogFormat, LogLevel, Restart, Start};
 pub use fault::Fault;
-pub use fingerprint::{Fingerprint, changed_keys, fingerprint, session_fingerprint};
+pub use fingerprint::{changed_keys, fingerprint, session_fingerprint};
 pub use secret::Secret;
 pub use source::{CONFIG_VARIABLE, Located, Source, Surroundings, locate};
 
@@ -65,6 +66,23 @@ impl Settings {
 
     pub fn session(&self, name: &SessionName) -> Option<&SessionSettings> {
         self.sessions.iter().find(|session| session.name == *name)
+    }
+
+    /// The backends that `fallback` leads to from `id`, in the order of asking, without `id` itself.
+    pub fn fallback_chain(&self, id: &BackendId) -> Vec<BackendId> {
+        let mut chain: Vec<BackendId> = Vec::new();
+        let mut next = vec![id.clone()];
+        while let Some(id) = next.pop() {
+            let Some(backend) = self.backend(&id) else { continue };
+            for fallback in backend.fallback.iter().rev() {
+                next.push(fallback.clone());
+            }
+            if !chain.contains(&id) {
+                chain.push(id);
+            }
+        }
+        chain.remove(0);
+        chain
     }
 
     pub fn enabled_backends(&self) -> impl Iterator<Item = &Backend> {
@@ -137,15 +155,6 @@ pub enum CredentialSetting {
         /// How long its output may be kept.
         ttl: Duration,
     },
-}
-
-/// An entry of a backend's `models`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct ManualModel {
-    pub id: ModelId,
-    pub display_name: Option<String>,
-    /// In tokens.
-    pub context_window: Option<u64>,
 }
 
 /// What only a `codex-subscription` backend has.
@@ -251,6 +260,18 @@ pub struct Loaded {
     pub settings: Settings,
     /// Sorted by position.
     pub warnings: Vec<Fault>,
+}
+
+/// Finds the config that is in force, reads it and loads it.
+///
+/// # Errors
+/// As [`locate`], [`Source::read`] and [`load`].
+pub fn read(flag: Option<&Path>, surroundings: &Surroundings<'_>) -> Result<Loaded, Vec<Fault>> {
+    let source = match locate(flag, surroundings).map_err(|fault| vec![fault])? {
+        Located::File(path) => Some(Source::read(&path).map_err(|fault| vec![fault])?),
+        Located::Defaults { .. } => None,
+    };
+    load(source.as_ref(), surroundings)
 }
 
 /// The settings that a file and the environment give; without a file, those of the embedded defaults.

@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::ids::{BackendId, ModelId};
 
@@ -76,14 +76,14 @@ pub const UNSET: [&str; 22] = [
 ];
 
 /// A model as `claude` is told of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WiredModel {
     pub id: ModelId,
     pub display_name: String,
 }
 
 /// What a `claude` must know of the generation that serves it.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Wiring {
     /// `http://127.0.0.1:PORT`.
     pub base_url: String,

@@ -20,7 +20,7 @@ pub enum DiscoveryError {
 }
 
 /// A model of the config's `models`: beside discovered ones, or with better facts about one of them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
 pub struct ManualModel {
     pub id: ModelId,
     pub display_name: Option<String>,

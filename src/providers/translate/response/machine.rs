@@ -96,6 +96,14 @@ impl Machine {
         }
     }
 
+    pub(super) fn assume_started(&mut self) {
+        self.committed = true;
+    }
+
+    pub(super) fn stopped_early(&self) -> bool {
+        self.stopped.is_some()
+    }
+
     pub(super) fn blocks(&mut self) -> &mut Blocks {
         &mut self.blocks
     }

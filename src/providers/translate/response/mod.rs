@@ -168,6 +168,16 @@ impl Reply {
         self.machine.commit(out);
     }
 
+    /// The head of the message was written already, by somebody who could not wait for this reply.
+    pub fn assume_started(&mut self) {
+        self.machine.assume_started();
+    }
+
+    /// The answer ended here, at a stop sequence, while the upstream still goes on: its connection is to be dropped.
+    pub fn stopped_early(&self) -> bool {
+        self.machine.stopped_early()
+    }
+
     pub fn committed(&self) -> bool {
         self.machine.committed()
     }

@@ -1,0 +1,58 @@
+//! What the actors say to each other: commands go down as actor messages, events come up through one channel.
+//!
+//! Children hold no address of the Supervisor; they hold an [`Events`] sender. Every event of a gateway names its
+//! child, so that one of a generation long gone is recognised and dropped.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::supervision::{EndCause, TimerId};
+use crate::ids::{BackendId, Generation, Revision, Slot};
+use crate::providers::openai::models::ModelEntry;
+use crate::settings::Settings;
+use crate::signals::Signal;
+
+/// The way up. Unbounded, because what travels on it is rare and must not be lost: lives, not requests.
+pub type Events = mpsc::UnboundedSender<Event>;
+
+/// A gateway's incarnation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Child {
+    pub slot: Slot,
+    pub generation: Generation,
+}
+
+#[derive(Debug)]
+pub enum Event {
+    /// A config was accepted.
+    ConfigAccepted { settings: Arc<Settings>, revision: Revision, cause: ReloadCause },
+    /// The first config could not be used: nothing can start.
+    ConfigUnusable,
+    GatewayReady { child: Child, address: SocketAddr },
+    /// As planned.
+    GatewayStopped { child: Child },
+    /// Unplanned; `detail` is for the log.
+    GatewayEnded { child: Child, cause: EndCause, detail: String },
+    /// A backend's model list is known anew, or could not be had.
+    ModelsAsked { backend: BackendId, origin: String, models: Option<Vec<ModelEntry>> },
+    TimerFired(TimerId),
+    Signalled(Signal),
+}
+
+/// Why the config was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadCause {
+    Start,
+    Signal,
+}
+
+impl ReloadCause {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ReloadCause::Start => "start",
+            ReloadCause::Signal => "signal",
+        }
+    }
+}

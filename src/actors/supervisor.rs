@@ -1,0 +1,449 @@
+//! The Supervisor: hears what happens, lets the pure core decide, and performs what the core says.
+//!
+//! It owns the other actors, the gateways' sockets and tokens, and the leases' connections' names. Whatever is decided
+//! about lives, restarts and replacements is decided in [`super::supervision`]; what a config means for slots, in
+//! [`super::wanted`].
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
+use tracing::{error, info};
+
+use super::auth::{Adopt, AuthActor};
+use super::catalog::{CatalogActor, Refresh};
+use super::config::{ConfigActor, Reload};
+use super::control::{Close, ControlActor};
+use super::gateways::{Gateways, Kept};
+use super::messages::{Child, Event, Events, ReloadCause};
+use super::questions::{Next, Questions};
+use super::supervision::{
+    self, Action, EndCause, GatewayEvent, LeaseId, RevisionCause, StartKind, Supervision, WantedBy,
+};
+use super::wanted::{self, Spec, States};
+use super::{notes, report};
+use crate::http::access::LocalToken;
+use crate::http::control::status::StatusView;
+use crate::http::control::{ControlContext, Question};
+use crate::http::upstream::credential::CredentialSource;
+use crate::ids::{Fingerprint, Revision, Slot};
+use crate::settings::Settings;
+use crate::signals::Signal;
+use crate::state::{GatewayRecord, GatewaysFile, StateFolder, StoredToken};
+
+const QUESTION_QUEUE: usize = 64;
+
+/// How this Supervisor runs.
+pub struct Options {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    pub mode: Mode,
+    /// Where the log goes, for `status`.
+    pub log: String,
+}
+
+pub enum Mode {
+    /// The service: control endpoint, state folder, every configured slot.
+    Service { folder: Arc<StateFolder> },
+    /// One `claudette claude` without a service: nothing but the slot that it asks for.
+    Single,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunEnd {
+    Stopped,
+    /// There was no usable config to begin with; its faults are in the log.
+    ConfigUnusable,
+    /// The control endpoint could not be opened.
+    NoControl,
+}
+
+/// A started Supervisor.
+pub struct Started {
+    pub supervisor: Addr<Supervisor>,
+    pub events: Events,
+    pub questions: mpsc::Sender<Question>,
+    /// Resolves when everything is stopped.
+    pub end: oneshot::Receiver<RunEnd>,
+}
+
+pub struct Supervisor {
+    options: Options,
+    core: Supervision,
+    running: Option<(Arc<Settings>, Revision)>,
+    states: States,
+    specs: HashMap<(Slot, Fingerprint), Spec>,
+    gateways: Gateways,
+    questions: Questions,
+    /// The current generations of the service's last run.
+    kept: GatewaysFile,
+    status: watch::Sender<Arc<StatusView>>,
+    started_at: Instant,
+    announced: bool,
+    events: Events,
+    inbox: Option<(mpsc::UnboundedReceiver<Event>, mpsc::Receiver<Question>)>,
+    config: Addr<ConfigActor>,
+    auth: Addr<AuthActor>,
+    catalog: Addr<CatalogActor>,
+    control: Option<Addr<ControlActor>>,
+    control_context: ControlContext,
+    end: Option<oneshot::Sender<RunEnd>>,
+}
+
+/// Starts the actors; the config is read as soon as they run.
+///
+/// # Errors
+/// The machine has no randomness for the control token.
+pub fn start(options: Options) -> std::io::Result<Started> {
+    let (events, inbox) = mpsc::unbounded_channel();
+    let (questions, questions_inbox) = mpsc::channel(QUESTION_QUEUE);
+    let (credentials, credential_requests) = CredentialSource::channel();
+    let (status, status_view) = watch::channel(Arc::new(StatusView::empty()));
+    let (end, ended) = oneshot::channel();
+    let control_context = ControlContext {
+        token: Arc::new(LocalToken::random()?),
+        questions: questions.clone(),
+        status: status_view,
+    };
+    let folder = match &options.mode {
+        Mode::Service { folder } => Some(Arc::clone(folder)),
+        Mode::Single => None,
+    };
+    let supervisor = Supervisor {
+        core: Supervision::new(report::default_policy()),
+        running: None,
+        states: States::default(),
+        specs: HashMap::new(),
+        gateways: Gateways::new(events.clone(), credentials.clone()),
+        questions: Questions::default(),
+        kept: folder.as_ref().and_then(|folder| folder.load(StateFolder::GATEWAYS).ok().flatten()).unwrap_or_default(),
+        status,
+        started_at: Instant::now(),
+        announced: false,
+        events: events.clone(),
+        inbox: Some((inbox, questions_inbox)),
+        config: ConfigActor::new(options.config.clone(), events.clone()).start(),
+        auth: AuthActor::new(credential_requests).start(),
+        catalog: CatalogActor::new(events.clone(), credentials, folder).start(),
+        control: None,
+        control_context,
+        end: Some(end),
+        options,
+    };
+    Ok(Started { supervisor: supervisor.start(), events, questions, end: ended })
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if let Some((events, questions)) = self.inbox.take() {
+            ctx.add_stream(UnboundedReceiverStream::new(events));
+            ctx.add_stream(ReceiverStream::new(questions));
+        }
+        if let Mode::Service { folder } = &self.options.mode {
+            match ControlActor::start(self.control_context.clone(), Arc::clone(folder)) {
+                Ok(control) => self.control = Some(control),
+                Err(error) => {
+                    error!(event = "service.stopped", error = %error, "the control endpoint cannot be opened");
+                    return self.finish(RunEnd::NoControl, ctx);
+                }
+            }
+        }
+        self.config.do_send(Reload(ReloadCause::Start));
+    }
+}
+
+impl StreamHandler<Event> for Supervisor {
+    fn handle(&mut self, event: Event, ctx: &mut Self::Context) {
+        match event {
+            Event::ConfigAccepted { settings, revision, cause } => self.adopt(settings, revision, cause, ctx),
+            Event::ConfigUnusable => self.finish(RunEnd::ConfigUnusable, ctx),
+            Event::GatewayReady { child, address } => self.gateway(child, GatewayEvent::Ready { address }, ctx),
+            Event::GatewayStopped { child } => {
+                self.gateway(child.clone(), GatewayEvent::Stopped, ctx);
+                self.gateways.forget(&child);
+            }
+            Event::GatewayEnded { child, cause, detail } => self.gateway_ended(child, cause, &detail, ctx),
+            Event::ModelsAsked { backend, origin, models } => self.models_asked(&backend, &origin, models, ctx),
+            Event::TimerFired(timer) => self.decide(supervision::Event::Timer(timer), ctx),
+            Event::Signalled(signal) => self.signalled(signal, ctx),
+        }
+        self.publish();
+    }
+}
+
+impl StreamHandler<Question> for Supervisor {
+    fn handle(&mut self, question: Question, ctx: &mut Self::Context) {
+        self.question(question, ctx);
+        self.publish();
+    }
+}
+
+impl Supervisor {
+    /// The core decides, we perform.
+    fn decide(&mut self, event: supervision::Event, ctx: &mut Context<Self>) {
+        for action in self.core.on(event, Instant::now()) {
+            self.perform(action, ctx);
+        }
+    }
+
+    fn perform(&mut self, action: Action, ctx: &mut Context<Self>) {
+        match action {
+            Action::Start { slot, generation, fingerprint, kind, model: _ } => {
+                self.start_gateway(&Child { slot, generation }, fingerprint, kind);
+            }
+            Action::Refuse { slot, generation, refusal } => self.gateways.refuse(&Child { slot, generation }, &refusal),
+            Action::Drain { slot, generation, refusal } => self.gateways.drain(&Child { slot, generation }, &refusal),
+            Action::Stop { slot, generation } => self.gateways.stop(&Child { slot, generation }),
+            Action::Sample { slot, generation } => self.sample(Child { slot, generation }, ctx),
+            Action::Arm { timer, delay } => {
+                let events = self.events.clone();
+                ctx.run_later(delay + jitter(delay), move |_, _| drop(events.send(Event::TimerFired(timer))));
+            }
+            Action::Answer { ask, answer } => {
+                if let Some(lease) = self.questions.answer(ask, &answer, &self.gateways, self.running.as_ref()) {
+                    self.decide(supervision::Event::LeaseEnded { lease }, ctx);
+                }
+            }
+            Action::Log(note) => notes::log(&note),
+            Action::Finish => self.finish(RunEnd::Stopped, ctx),
+        }
+    }
+
+    fn start_gateway(&mut self, child: &Child, fingerprint: Fingerprint, kind: StartKind) {
+        let result = match kind {
+            StartKind::Restart if self.gateways.address(child).is_some() => self.gateways.restart(child),
+            StartKind::New | StartKind::Restart => match self.specs.get(&(child.slot.clone(), fingerprint)).cloned() {
+                Some(spec) => {
+                    let kept = self.kept_place(&child.slot, fingerprint);
+                    self.gateways.start(child, spec, kept)
+                }
+                None => Err(std::io::Error::other("no settings are known for this fingerprint")),
+            },
+        };
+        if let Err(error) = result {
+            let detail = error.to_string();
+            let _ = self.events.send(Event::GatewayEnded { child: child.clone(), cause: EndCause::BindFailed, detail });
+        }
+    }
+
+    /// The port and token that the slot had before the service restarted, if it means the same now. Taken once.
+    fn kept_place(&mut self, slot: &Slot, fingerprint: Fingerprint) -> Option<Kept> {
+        let at = self.kept.gateways.iter().position(|entry| entry.slot == *slot && entry.fingerprint == fingerprint.to_string())?;
+        let entry = self.kept.gateways.swap_remove(at);
+        Some(Kept { port: entry.port, token: LocalToken::restore(entry.token.expose())? })
+    }
+
+    fn gateway(&mut self, child: Child, event: GatewayEvent, ctx: &mut Context<Self>) {
+        let Child { slot, generation } = child;
+        self.decide(supervision::Event::Gateway { slot, generation, event }, ctx);
+        if matches!(event, GatewayEvent::Ready { .. } | GatewayEvent::Stopped) {
+            self.keep_gateways();
+        }
+        self.announce();
+    }
+
+    fn gateway_ended(&mut self, child: Child, cause: EndCause, detail: &str, ctx: &mut Context<Self>) {
+        if !detail.is_empty() {
+            error!(
+                event = "gateway.exited",
+                backend = %child.slot.backend,
+                generation = child.generation.0,
+                cause = cause.as_str(),
+                detail,
+                "a gateway ended: {detail}"
+            );
+        }
+        self.gateways.ended(&child);
+        self.gateway(child, GatewayEvent::Ended { cause }, ctx);
+    }
+
+    fn sample(&mut self, child: Child, ctx: &mut Context<Self>) {
+        let (running, last_use) = match self.gateways.activity(&child) {
+            Some(activity) => (activity.running(), Some(activity.last_use())),
+            None => (0, None),
+        };
+        self.gateway(child, GatewayEvent::Sampled { running, last_use }, ctx);
+    }
+
+    fn adopt(&mut self, settings: Arc<Settings>, revision: Revision, cause: ReloadCause, ctx: &mut Context<Self>) {
+        self.running = Some((Arc::clone(&settings), revision));
+        self.auth.do_send(Adopt(Arc::clone(&settings)));
+        let cause = match cause {
+            ReloadCause::Start => RevisionCause::Startup,
+            ReloadCause::Signal => RevisionCause::Config,
+        };
+        if cause == RevisionCause::Startup {
+            self.restore_asked(&settings, ctx);
+        }
+        self.wish(cause, ctx);
+        for backend in settings.backends.iter().filter(|backend| wanted::has_gateway(backend)) {
+            let backend = Arc::new(backend.clone());
+            let state = self.states.of(&backend);
+            self.questions.expect_models(&backend.id);
+            self.catalog.do_send(Refresh { backend, upstream: settings.upstream.clone(), state });
+        }
+        self.announce();
+    }
+
+    /// Tells the core what should run now.
+    fn wish(&mut self, cause: RevisionCause, ctx: &mut Context<Self>) {
+        let Some((settings, revision)) = self.running.clone() else { return };
+        let configured = match self.options.mode {
+            Mode::Service { .. } => wanted::configured(&settings),
+            Mode::Single => Vec::new(),
+        };
+        let asked = self.core.asked().filter(|slot| !configured.contains(slot)).cloned().collect::<Vec<_>>();
+        let slots = configured.into_iter().map(|slot| (slot, WantedBy::Config));
+        let slots = slots.chain(asked.into_iter().map(|slot| (slot, WantedBy::Asking)));
+        let mut wanted = Vec::new();
+        for (slot, by) in slots {
+            let Some(described) = wanted::describe(&settings, &slot, &mut self.states) else { continue };
+            wanted.push(wanted::wish(slot.clone(), &described, by));
+            self.specs.insert((slot, described.fingerprint), described.spec);
+        }
+        let policy = report::policy(&settings.supervisor);
+        self.decide(supervision::Event::Revision { revision, cause, policy, wanted }, ctx);
+    }
+
+    fn models_asked(
+        &mut self,
+        backend: &crate::ids::BackendId,
+        origin: &str,
+        models: Option<Vec<crate::providers::openai::models::ModelEntry>>,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some((settings, _)) = self.running.clone() else { return };
+        let Some(backend) = settings.backend(backend).filter(|backend| backend.origin() == origin) else { return };
+        if let Some(models) = models {
+            self.states.of(backend).replace_models(models);
+            if backend.default_model.is_none() {
+                self.wish(RevisionCause::ModelDiscovered, ctx);
+            }
+        }
+        for question in self.questions.models_are_known(&backend.id) {
+            self.question(question, ctx);
+        }
+    }
+
+    fn question(&mut self, question: Question, ctx: &mut Context<Self>) {
+        let Some((settings, _)) = self.running.clone() else {
+            return Questions::deny(question, "the service has no config yet");
+        };
+        if let Question::LeaseEnded { lease } = question {
+            return self.decide(supervision::Event::LeaseEnded { lease: LeaseId(lease) }, ctx);
+        }
+        let states = &mut self.states;
+        let gateways = &self.gateways;
+        match self.questions.put(question, &settings, gateways, |slot| wanted::describe(&settings, slot, states)) {
+            Next::Nothing => {}
+            Next::Ask { event, slot, described } => {
+                self.specs.insert((slot, described.fingerprint), described.spec);
+                self.decide(event, ctx);
+            }
+            Next::Rejoin { event } => self.decide(event, ctx),
+        }
+    }
+
+    fn restore_asked(&mut self, settings: &Settings, ctx: &mut Context<Self>) {
+        let asked: Vec<Slot> =
+            self.kept.gateways.iter().map(|entry| entry.slot.clone()).filter(|slot| slot.model.is_some()).collect();
+        for slot in asked {
+            let Some(described) = wanted::describe(settings, &slot, &mut self.states) else { continue };
+            self.specs.insert((slot.clone(), described.fingerprint), described.spec);
+            let (model, fingerprint) = (described.model, described.fingerprint);
+            let asker = supervision::Asker::Restored;
+            self.decide(supervision::Event::Asked { slot, model, fingerprint, asker }, ctx);
+        }
+    }
+
+    fn signalled(&mut self, signal: Signal, ctx: &mut Context<Self>) {
+        match signal {
+            Signal::Reload => {
+                self.decide(supervision::Event::Release, ctx);
+                self.config.do_send(Reload(ReloadCause::Signal));
+            }
+            Signal::Status => {
+                let view = self.status.borrow().clone();
+                report::log(&view);
+            }
+            Signal::Stop => {
+                let leases = self.core.snapshot().gateways.iter().map(|gateway| gateway.leases).sum::<usize>();
+                info!(event = "service.stopping", leases, "the service is stopping; {leases} lease(s) end with it");
+                self.decide(supervision::Event::Stop, ctx);
+            }
+        }
+    }
+
+    fn finish(&mut self, end: RunEnd, ctx: &mut Context<Self>) {
+        self.keep_gateways();
+        let control = self.control.take();
+        let sender = self.end.take();
+        let closing = async move {
+            if let Some(control) = control {
+                let _ = control.send(Close).await;
+            }
+        };
+        ctx.spawn(closing.into_actor(self).map(move |(), _, ctx| {
+            if let Some(sender) = sender {
+                let _ = sender.send(end);
+            }
+            ctx.stop();
+        }));
+    }
+
+    /// Writes port and token of each current generation, so that a restarted service gives them out again.
+    fn keep_gateways(&self) {
+        let Mode::Service { folder } = &self.options.mode else { return };
+        let current = self.core.snapshot().gateways.into_iter().filter(|gateway| gateway.current);
+        let entries = current.filter_map(|gateway| {
+            let child = Child { slot: gateway.slot.clone(), generation: gateway.generation };
+            Some(GatewayRecord {
+                slot: gateway.slot,
+                port: self.gateways.address(&child)?.port(),
+                token: StoredToken::new(self.gateways.token(&child)?.expose()),
+                fingerprint: gateway.fingerprint.to_string(),
+            })
+        });
+        let file = GatewaysFile { gateways: entries.collect() };
+        if file.gateways.is_empty() && self.announced {
+            // The last ones have stopped: what the file says is what a restart needs.
+            return;
+        }
+        if let Err(fault) = folder.store(StateFolder::GATEWAYS, &file) {
+            error!(event = "library.logged", error = %fault, "gateways.json cannot be written");
+        }
+    }
+
+    /// `service.started`, once every wanted slot serves or is past its first failed start.
+    fn announce(&mut self) {
+        if self.announced || self.running.is_none() || !self.core.is_settled() {
+            return;
+        }
+        self.announced = true;
+        if let Mode::Service { .. } = self.options.mode {
+            let took = u64::try_from(self.started_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let gateways = self.core.snapshot().gateways.len();
+            info!(event = "service.started", pid = std::process::id(), gateways, took_ms = took, "the service is started");
+        }
+    }
+
+    fn publish(&self) {
+        let settings = self.running.as_ref().map(|(settings, revision)| (&**settings, *revision));
+        let view = report::view(settings, &self.core, &self.gateways, &self.states, self.started_at, &self.options.log);
+        self.status.send_replace(Arc::new(view));
+    }
+}
+
+/// Up to a tenth more, so that slots that died together do not start together.
+fn jitter(delay: Duration) -> Duration {
+    let mut byte = [0_u8; 1];
+    let _ = getrandom::fill(&mut byte);
+    delay.mul_f64(f64::from(byte[0]) / 2550.0)
+}

@@ -1,0 +1,93 @@
+//! From a revision to what should run: each slot's model, its fingerprint, and what its gateway's handlers will read.
+//!
+//! Pure but for the `BackendState`s that it hands on. Whether anything is started for it is the core's matter.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::supervision::{Wanted, WantedBy};
+use crate::http::gateway::Upstream;
+use crate::http::upstream::BackendState;
+use crate::ids::{BackendId, Fingerprint, ModelId, Slot};
+use crate::settings::{self, Backend, BackendKind, Settings, UpstreamSettings};
+
+/// One `BackendState` for each (backend, origin), kept as long as the service runs: what an upstream has taught us
+/// outlives a generation.
+#[derive(Default)]
+pub struct States(HashMap<(BackendId, String), Arc<BackendState>>);
+
+impl States {
+    pub fn of(&mut self, backend: &Backend) -> Arc<BackendState> {
+        Arc::clone(self.0.entry((backend.id.clone(), backend.origin())).or_default())
+    }
+
+    pub fn known(&self, backend: &Backend) -> Option<Arc<BackendState>> {
+        self.0.get(&(backend.id.clone(), backend.origin())).map(Arc::clone)
+    }
+}
+
+/// What the handlers of one (slot, fingerprint) read.
+#[derive(Clone)]
+pub struct Spec {
+    pub upstreams: Vec<Upstream>,
+    pub settings: UpstreamSettings,
+}
+
+impl Spec {
+    pub fn model(&self) -> Option<&ModelId> {
+        self.upstreams.first()?.model.as_ref()
+    }
+}
+
+/// A slot as the settings describe it now.
+pub struct Described {
+    pub model: Option<ModelId>,
+    pub fingerprint: Fingerprint,
+    pub spec: Spec,
+}
+
+/// What `slot` means under `settings`; nothing if its backend is unknown, disabled or has no gateway.
+pub fn describe(settings: &Settings, slot: &Slot, states: &mut States) -> Option<Described> {
+    let backend = settings.backend(&slot.backend).filter(|backend| has_gateway(backend))?;
+    let mut first = upstream(backend, states);
+    if let Some(model) = &slot.model {
+        // Whatever the config calls small is a model of the same upstream; the asked model takes only the main place.
+        first.model = Some(model.clone());
+    }
+    let fingerprint = settings::fingerprint(settings, slot, first.model.as_ref(), first.small_model.as_ref());
+    let model = first.model.clone();
+    let fallbacks = settings.fallback_chain(&backend.id);
+    let mut upstreams = vec![first];
+    upstreams.extend(fallbacks.iter().filter_map(|id| settings.backend(id)).map(|backend| upstream(backend, states)));
+    Some(Described { model, fingerprint, spec: Spec { upstreams, settings: settings.upstream.clone() } })
+}
+
+/// The slots that the config itself wants: one for each enabled backend with a gateway.
+pub fn configured(settings: &Settings) -> Vec<Slot> {
+    let with_gateway = settings.backends.iter().filter(|backend| has_gateway(backend));
+    with_gateway.map(|backend| Slot { backend: backend.id.clone(), model: None }).collect()
+}
+
+/// The wish for one slot, for the core.
+pub fn wish(slot: Slot, described: &Described, by: WantedBy) -> Wanted {
+    Wanted { slot, model: described.model.clone(), fingerprint: described.fingerprint, by }
+}
+
+pub fn has_gateway(backend: &Backend) -> bool {
+    backend.enabled && backend.kind != BackendKind::Anthropic
+}
+
+fn upstream(backend: &Backend, states: &mut States) -> Upstream {
+    let state = states.of(backend);
+    let model = backend.default_model.clone().or_else(|| only_model(&state));
+    let small_model = backend.small_model.clone().or_else(|| model.clone());
+    Upstream { backend: Arc::new(backend.clone()), model, small_model, state }
+}
+
+/// A server that lists exactly one model needs no `default_model`.
+fn only_model(state: &BackendState) -> Option<ModelId> {
+    match state.models().as_slice() {
+        [only] => Some(only.id.clone()),
+        _ => None,
+    }
+}

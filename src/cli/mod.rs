@@ -1,0 +1,118 @@
+//! What people type: one file per command, each a thin caller of the actors or of the control endpoint.
+
+mod check;
+mod claude;
+mod env;
+mod serve;
+mod status;
+
+mod logging;
+mod service;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Exit codes, a contract (DESIGN.md §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Done,
+    Failed,
+    Usage,
+    NoService,
+    AlreadyRunning,
+    /// A child's own code, or 128 + n for a signal.
+    Child(u8),
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::NoService => 3,
+            Exit::AlreadyRunning => 4,
+            Exit::Child(code) => code,
+        })
+    }
+}
+
+/// Run the official `claude` CLI on OpenAI-shaped models.
+#[derive(Parser)]
+#[command(version, about, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ConfigFlag,
+}
+
+const EXAMPLES: &str = "Examples:
+  claudette demo                         one turn without a key, against an embedded upstream
+  claudette serve                        the service, in the foreground; logs go to stderr
+  claudette claude -- -p \"hi\"            run claude on the first enabled backend
+  eval \"$(claudette env openai-api)\"     wire up a claude that you start yourself";
+
+#[derive(clap::Args, Clone, Default)]
+struct ConfigFlag {
+    /// The config file; else $CLAUDETTE_CONFIG, else ~/.config/claudette/claudette.toml, else the built-in defaults
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the service in the foreground (the default command)
+    Serve(ConfigFlag),
+    /// One real turn with no key and no config: embedded upstream, gateway, claude
+    Demo {
+        /// What to ask
+        prompt: Option<String>,
+    },
+    /// Validate the config: one fault a line, as file:line:column: message
+    Check(ConfigFlag),
+    /// What the running service does: backends, gateways, usage, last errors
+    Status {
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the environment that wires a claude in another terminal to BACKEND
+    Env {
+        backend: String,
+        /// The model of the slot; left out: the backend's default
+        #[arg(long)]
+        model: Option<String>,
+        /// One JSON object, name to value, null for a variable to unset
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run claude here, wired to a backend, under a lease that lasts until it exits
+    Claude {
+        #[arg(long)]
+        backend: Option<String>,
+        #[arg(long)]
+        model: Option<String>,
+        /// The config file, used only when no service runs
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Arguments for claude itself
+        #[arg(last = true, value_name = "ARGS", allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
+}
+
+/// Parses the arguments and runs the command.
+pub fn run() -> anyhow::Result<Exit> {
+    let arguments = Arguments::parse();
+    match arguments.command.unwrap_or(Command::Serve(arguments.serve)) {
+        Command::Serve(flag) => serve::run(flag.config),
+        Command::Demo { .. } => Ok(Exit::Failed),
+        Command::Check(flag) => check::run(flag.config.as_deref()),
+        Command::Status { json } => status::run(json),
+        Command::Env { backend, model, json } => env::run(backend, model, json),
+        Command::Claude { backend, model, config, arguments } => claude::run(backend, model, config, arguments),
+    }
+}

@@ -1,0 +1,149 @@
+//! What is said of one request in the log: `request.finished`, exactly once, however the request ends.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use tracing::info;
+
+use super::{GatewayContext, Running};
+use crate::http::upstream::BackendState;
+use crate::http::upstream::state::{RecordedError, Tokens};
+use crate::providers::anthropic::events::StopReason;
+use crate::providers::translate::response::Summary;
+use crate::providers::translate::{ApiError, Dropped, ErrorKind};
+
+/// The status that the log shows for a client that hung up before it had an answer.
+const CLIENT_CLOSED: u16 = 499;
+
+/// The log line of one request, filled while it runs and written when the last holder lets go.
+#[derive(Clone)]
+pub struct Record(Rc<RefCell<Line>>);
+
+struct Line {
+    context: Arc<GatewayContext>,
+    began: Instant,
+    requested_model: String,
+    upstream_model: String,
+    backend: String,
+    status: Option<u16>,
+    first_byte: Option<Instant>,
+    summary: Summary,
+    upstream_request_id: String,
+    session_id: String,
+    agent_id: String,
+    dropped: Vec<String>,
+    error: Option<(ErrorKind, String)>,
+    state: Option<Arc<BackendState>>,
+    _running: Running,
+}
+
+impl Record {
+    pub fn begin(context: Arc<GatewayContext>, session_id: Option<&str>, agent_id: Option<&str>) -> Self {
+        let running = context.activity.begin();
+        let backend = context.slot.backend.to_string();
+        Self(Rc::new(RefCell::new(Line {
+            context,
+            began: Instant::now(),
+            requested_model: String::new(),
+            upstream_model: String::new(),
+            backend,
+            status: None,
+            first_byte: None,
+            summary: Summary::default(),
+            upstream_request_id: String::new(),
+            session_id: session_id.unwrap_or_default().to_owned(),
+            agent_id: agent_id.unwrap_or_default().to_owned(),
+            dropped: Vec::new(),
+            error: None,
+            state: None,
+            _running: running,
+        })))
+    }
+
+    pub fn requested(&self, model: &str) {
+        model.clone_into(&mut self.0.borrow_mut().requested_model);
+    }
+
+    /// The request now goes to this backend's model.
+    pub fn sent(&self, state: &Arc<BackendState>, backend: &str, model: &str, dropped: &Dropped) {
+        let mut line = self.0.borrow_mut();
+        model.clone_into(&mut line.upstream_model);
+        backend.clone_into(&mut line.backend);
+        line.dropped = dropped.iter().map(str::to_owned).collect();
+        line.state = Some(Arc::clone(state));
+    }
+
+    pub fn upstream_request_id(&self, id: &str) {
+        id.clone_into(&mut self.0.borrow_mut().upstream_request_id);
+    }
+
+    /// The head of the answer goes out with this status.
+    pub fn answered(&self, status: u16) {
+        let mut line = self.0.borrow_mut();
+        line.status = Some(status);
+        line.first_byte.get_or_insert_with(Instant::now);
+    }
+
+    /// The request failed, before or after its head went out.
+    pub fn failed(&self, error: &ApiError) {
+        let mut line = self.0.borrow_mut();
+        line.error = Some((error.kind, error.message.clone()));
+        line.status.get_or_insert(error.status);
+    }
+
+    pub fn summary(&self, summary: Summary) {
+        self.0.borrow_mut().summary = summary;
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let status = self.status.unwrap_or(CLIENT_CLOSED);
+        self.count(status);
+        info!(
+            event = "request.finished",
+            backend = self.backend,
+            generation = self.context.generation.0,
+            requested_model = self.requested_model,
+            upstream_model = self.upstream_model,
+            status,
+            stop_reason = self.summary.stop_reason.map(StopReason::as_str),
+            ttfb_ms = self.first_byte.map(|at| milliseconds(at - self.began)),
+            duration_ms = milliseconds(now - self.began),
+            input_tokens = self.summary.input_tokens,
+            cached_input_tokens = self.summary.cached_input_tokens,
+            output_tokens = self.summary.output_tokens,
+            reasoning_tokens = self.summary.reasoning_tokens,
+            upstream_request_id = self.upstream_request_id,
+            session_id = self.session_id,
+            agent_id = self.agent_id,
+            dropped = self.dropped.join(","),
+            error_type = self.error.as_ref().map(|(kind, _)| kind.as_str()),
+            "request finished"
+        );
+    }
+}
+
+impl Line {
+    /// What the backend's numbers in `status` are made of.
+    fn count(&mut self, status: u16) {
+        let Some(state) = &self.state else { return };
+        state.count_request();
+        state.count_tokens(Tokens {
+            input: self.summary.input_tokens,
+            cached: self.summary.cached_input_tokens,
+            output: self.summary.output_tokens,
+            reasoning: self.summary.reasoning_tokens,
+        });
+        if let Some((kind, message)) = self.error.clone() {
+            state.record_error(RecordedError { time: SystemTime::now(), status, kind, message });
+        }
+    }
+}
+
+fn milliseconds(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
