@@ -5,13 +5,11 @@
 //! body stream if the hold ran out first. Dropping it drops the upstream's connection.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_web::web::Bytes;
 use futures_util::StreamExt;
-use serde::de::IgnoredAny;
 use tokio::time::timeout;
 use tracing::info;
 use zeroize::Zeroizing;
@@ -23,18 +21,20 @@ use crate::http::access::LocalToken;
 use crate::http::upstream::credential::{Credential, CredentialFault};
 use crate::http::upstream::{HeaderName, HeaderValue, Incoming, Outgoing, SendFault, UpstreamClient, route};
 use crate::ids::ModelId;
-use crate::settings::{Backend, BackendKind, CredentialSetting};
 use crate::providers::anthropic::events::EventWriter;
 use crate::providers::anthropic::models::{Resolved, no_model_error, resolve};
 use crate::providers::anthropic::wire::MessagesRequest;
-use crate::providers::openai::models::{Effort, ModelEntry};
+use crate::providers::openai::models::{Effort, ModelEntry, ModelFacts};
 use crate::providers::translate::errors::{
     Answer, Attachment, Class, ErrorContext, Repair, StreamFault, TransportFault, UpstreamReply, Verdict, judge,
-    stream_error, transport_error,
+    sent_parameters, stream_error, transport_error,
 };
-use crate::providers::translate::request::{ImagePlace, MediaKind, RequestContext, Translated, endless_loop, translate};
+use crate::providers::translate::request::{
+    ImagePlace, MediaKind, RequestContext, Translated, endless_loop, translate,
+};
 use crate::providers::translate::response::{Failure, Reply, Step};
-use crate::providers::translate::{ApiError, ErrorKind, Omissions, Parameter, ReplyContext};
+use crate::providers::translate::{ApiError, ErrorKind, Omissions, ReplyContext};
+use crate::settings::{Backend, BackendKind, CredentialSetting};
 
 /// Error bodies beyond this say nothing more.
 const ERROR_BODY_LIMIT: usize = 64 * 1024;
@@ -83,8 +83,12 @@ pub struct FailureJudge {
     max_output_tokens: Option<u64>,
     context_window: Option<u64>,
     effort: Option<Effort>,
+    summary: bool,
+    /// Of the first translation: a retry without reasoning replays none.
+    replayed_reasoning: Option<usize>,
     omit: Omissions,
-    parameters: Vec<Parameter>,
+    /// As sent, as long as a retry may leave something out of it: freed at the commit point.
+    body: Option<Bytes>,
     parameter_retries: usize,
     images: Vec<ImagePlace>,
 }
@@ -119,8 +123,10 @@ struct Attempt<'a> {
     upstream: Upstream,
     client: &'a UpstreamClient,
     model: ModelId,
+    facts: ModelFacts,
     omit: Omissions,
     repairs: Vec<Repair>,
+    replayed_reasoning: Cell<Option<usize>>,
 }
 
 enum Outcome {
@@ -142,7 +148,8 @@ impl<'a> Attempt<'a> {
             Resolved::NoModel => return Err(no_model_error(&upstream.backend.id)),
         };
         let omit = upstream.state.omissions(&model);
-        Ok(Self { job, upstream, client, model, omit, repairs: Vec::new() })
+        let facts = upstream.facts(&model);
+        Ok(Self { job, upstream, client, model, facts, omit, repairs: Vec::new(), replayed_reasoning: Cell::new(None) })
     }
 
     async fn run(mut self) -> Result<Opened, ApiError> {
@@ -200,12 +207,16 @@ impl<'a> Attempt<'a> {
             Ok(credential) => credential,
             Err(fault) => return Err(credential_error(&fault)),
         };
-        let (translated, streams) = self.translate()?;
+        let (mut translated, streams) = self.translate()?;
         self.job.record.sent(&self.upstream.state, backend.id.as_str(), self.model.as_str(), &translated.dropped);
         *self.job.hold.reply_context.borrow_mut() = Some(translated.reply.clone());
 
-        let judge = self.judge(&translated, &credential);
-        let mut outgoing = Outgoing::post("/responses", Bytes::from(translated.body))
+        if translated.replayed_reasoning.is_some() {
+            self.replayed_reasoning.set(translated.replayed_reasoning);
+        }
+        let body = Bytes::from(std::mem::take(&mut translated.body));
+        let judge = self.judge(&translated, &body, &credential);
+        let mut outgoing = Outgoing::post("/responses", body)
             .with_header(HeaderName::from_static("content-type"), HeaderValue::from_static("application/json"));
         outgoing.headers.extend(route::headers(backend, &credential));
         let first_byte = self.job.worker.context.settings.first_byte_timeout;
@@ -230,12 +241,11 @@ impl<'a> Attempt<'a> {
 
     fn translate(&self) -> Result<(Translated, bool), ApiError> {
         let request = MessagesRequest::parse(&self.job.body)?;
-        let facts = self.upstream.facts(&self.model);
         let scope = self.upstream.scope();
         let context = RequestContext {
             profile: &self.upstream.backend.profile,
             scope: &scope,
-            model: &facts,
+            model: &self.facts,
             session_id: self.job.session_id.as_deref(),
             agent_id: self.job.agent_id.as_deref(),
             omit: &self.omit,
@@ -243,7 +253,7 @@ impl<'a> Attempt<'a> {
         Ok((translate(&request, &context)?, request.stream()))
     }
 
-    fn judge(&self, translated: &Translated, credential: &Credential) -> FailureJudge {
+    fn judge(&self, translated: &Translated, body: &Bytes, credential: &Credential) -> FailureJudge {
         FailureJudge {
             upstream: self.upstream.clone(),
             model: self.model.clone(),
@@ -251,10 +261,12 @@ impl<'a> Attempt<'a> {
             local_token: self.job.worker.context.token.clone(),
             input_tokens: translated.reply.input_estimate,
             max_output_tokens: translated.reply.max_output_tokens,
-            context_window: self.upstream.facts(&self.model).context_window,
+            context_window: self.facts.context_window,
             effort: translated.effort,
+            summary: translated.summary,
+            replayed_reasoning: self.replayed_reasoning.get(),
             omit: self.omit.clone(),
-            parameters: sent_parameters(&translated.body),
+            body: Some(body.clone()),
             parameter_retries: self.repairs.iter().filter(|repair| repair.is_of_parameters()).count(),
             images: translated.images.clone(),
         }
@@ -291,6 +303,7 @@ impl<'a> Attempt<'a> {
                 }
                 Step::Failed(failure) => return Ok(Outcome::Failed(judge.failure(&failure, &reply))),
             };
+            let judge = FailureJudge { body: None, ..judge };
             return Ok(Outcome::Opened(Opened { reply, out, incoming, judge, upstream_model: self.model.clone() }));
         }
     }
@@ -329,7 +342,7 @@ impl FailureJudge {
         let fault = match failure {
             Failure::Reported { event } => return self.verdict(&UpstreamReply::in_stream(event.as_bytes())),
             Failure::Cut => return unclassified("cut", reply.cut_error()),
-            Failure::Malformed => StreamFault::Malformed("events that are no JSON".to_owned()),
+            Failure::Malformed => StreamFault::Malformed,
             Failure::TooLong => StreamFault::TooLong,
             Failure::Empty => StreamFault::Empty,
             Failure::Html(page) => StreamFault::Html(page.clone()),
@@ -352,8 +365,10 @@ impl FailureJudge {
             input_tokens: self.input_tokens,
             max_output_tokens: self.max_output_tokens,
             effort: self.effort,
+            summary: self.summary,
+            replayed_reasoning: self.replayed_reasoning,
             omit: &self.omit,
-            body_keys: &self.parameters,
+            body_keys: &self.body.as_ref().map(|body| sent_parameters(body)).unwrap_or_default(),
             parameter_retries: u8::try_from(self.parameter_retries).unwrap_or(u8::MAX),
             attachment_path: &|attachment, place| self.attachment_path(attachment, place),
             known_models,
@@ -390,12 +405,6 @@ fn login_advice(backend: &Backend) -> String {
 
 fn unclassified(code: &str, error: ApiError) -> Verdict {
     Verdict::Answer(Answer { error, class: Class { code: code.to_owned(), quota: None } })
-}
-
-/// The refusable keys that a body of ours holds. Read from its bytes, which are ours: the keys stand at its top level.
-fn sent_parameters(body: &[u8]) -> Vec<Parameter> {
-    let keys: BTreeMap<String, IgnoredAny> = serde_json::from_slice(body).unwrap_or_default();
-    Parameter::ALL.into_iter().filter(|parameter| keys.contains_key(parameter.as_str())).collect()
 }
 
 fn transport_fault(fault: SendFault) -> TransportFault {

@@ -29,7 +29,9 @@ pub async fn read(mut payload: Payload, announced: Option<usize>) -> Result<Byte
         let chunk = match timeout(IDLE, payload.next()).await {
             Err(_) => return Err(silent()),
             Ok(None) => return Ok(body.freeze()),
-            Ok(Some(Err(error))) => return Err(ApiError::invalid(format!("the request body could not be read: {error}"))),
+            Ok(Some(Err(error))) => {
+                return Err(ApiError::invalid(format!("the request body could not be read: {error}")));
+            }
             Ok(Some(Ok(chunk))) => chunk,
         };
         if body.len() + chunk.len() > BODY_LIMIT {

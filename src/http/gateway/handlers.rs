@@ -159,7 +159,9 @@ fn announced(request: &HttpRequest) -> Option<usize> {
 
 fn refused(refusal: &Refusal) -> ApiError {
     match refusal {
-        Refusal::TokenMissing | Refusal::TokenWrong => ApiError::new(401, ErrorKind::Authentication, refusal.to_string()).final_answer(),
+        Refusal::TokenMissing | Refusal::TokenWrong => {
+            ApiError::new(401, ErrorKind::Authentication, refusal.to_string()).final_answer()
+        }
         Refusal::ForeignHost | Refusal::WebPage => {
             ApiError::new(403, ErrorKind::Permission, refusal.to_string()).final_answer()
         }

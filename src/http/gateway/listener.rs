@@ -63,10 +63,7 @@ pub async fn serve(
     socket.set_nonblocking(true)?;
     let listener = TcpListener::from_std(socket)?;
     let worker = Rc::new(Worker::new(context));
-    let app = App::new()
-        .app_data(worker)
-        .default_service(web::to(handlers::not_found))
-        .configure(handlers::routes);
+    let app = App::new().app_data(worker).default_service(web::to(handlers::not_found)).configure(handlers::routes);
     let factory = HttpService::build()
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(HEAD_TIMEOUT)
@@ -75,7 +72,8 @@ pub async fn serve(
         // Otherwise a client that hangs up while the handler waits for the upstream's head is not noticed.
         .h1_allow_half_closed(false)
         .finish(map_config(
-            actix_service::IntoServiceFactory::into_factory(app).map_err(|error: actix_web::Error| error.error_response()),
+            actix_service::IntoServiceFactory::into_factory(app)
+                .map_err(|error: actix_web::Error| error.error_response()),
             |()| AppConfig::default(),
         ))
         .tcp();

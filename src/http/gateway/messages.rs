@@ -93,12 +93,7 @@ async fn streamed(
     stream_response(stream, model, request_id, &record)
 }
 
-fn stream_response(
-    stream: MessageStream,
-    model: Option<ModelId>,
-    request_id: &str,
-    record: &Record,
-) -> HttpResponse {
+fn stream_response(stream: MessageStream, model: Option<ModelId>, request_id: &str, record: &Record) -> HttpResponse {
     record.answered(200);
     let mut response = HttpResponse::Ok();
     response
@@ -125,9 +120,7 @@ async fn whole(
     };
     record.answered(200);
     let mut response = HttpResponse::Ok();
-    response
-        .insert_header((CONTENT_TYPE, "application/json"))
-        .insert_header((errors::REQUEST_ID, request_id));
+    response.insert_header((CONTENT_TYPE, "application/json")).insert_header((errors::REQUEST_ID, request_id));
     name_model(&mut response, Some(&opened.upstream_model));
     response.body(message)
 }

@@ -61,9 +61,11 @@ pub struct Upstream {
 
 impl Upstream {
     pub fn facts(&self, model: &ModelId) -> ModelFacts {
-        let known = self.listed_models();
-        let entry = known.iter().find(|entry| entry.id == *model);
-        let mut facts = ModelFacts::of(model, &self.backend.profile, entry);
+        let is_meant = |id: &ModelId| id == model;
+        let known = self.state.models().iter().filter(|entry| is_meant(&entry.id)).cloned().collect();
+        let manual: Vec<_> = self.backend.models.iter().filter(|entry| is_meant(&entry.id)).cloned().collect();
+        let entry = discovery::merge(known, &manual, self.backend.profile.kind);
+        let mut facts = ModelFacts::of(model, &self.backend.profile, entry.first());
         facts.context_window = self.backend.context_window.or(facts.context_window);
         facts
     }
@@ -84,7 +86,10 @@ impl Upstream {
 pub enum Admission {
     Open,
     /// New requests get 503 with the reason; `retry` tells the client whether trying again can help.
-    Refusing { reason: String, retry: bool },
+    Refusing {
+        reason: String,
+        retry: bool,
+    },
 }
 
 /// What a generation is doing: counted by its handlers, sampled by its GatewayActor.

@@ -50,13 +50,25 @@ pub struct MessageStream {
 
 enum Phase {
     /// `placeholder` has written the `message_start` and writes keepalives until the real answer comes.
-    Opening { answer: LocalBoxFuture<'static, Result<Opened, ApiError>>, placeholder: Reply },
-    Flowing { reply: Reply, incoming: Option<Incoming>, judge: Box<FailureJudge> },
+    Opening {
+        answer: LocalBoxFuture<'static, Result<Opened, ApiError>>,
+        placeholder: Reply,
+    },
+    Flowing {
+        reply: Reply,
+        incoming: Option<Incoming>,
+        judge: Box<FailureJudge>,
+    },
     Done,
 }
 
 impl MessageStream {
-    pub fn flowing(opened: Opened, idle_timeout: Duration, cut: WaitForCancellationFutureOwned, record: Record) -> Self {
+    pub fn flowing(
+        opened: Opened,
+        idle_timeout: Duration,
+        cut: WaitForCancellationFutureOwned,
+        record: Record,
+    ) -> Self {
         let Opened { reply, out, incoming, judge, .. } = opened;
         let phase = Phase::Flowing { reply, incoming, judge: Box::new(judge) };
         Self::new(phase, out, idle_timeout, cut, record)

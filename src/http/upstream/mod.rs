@@ -12,6 +12,7 @@ pub mod fault;
 pub mod incoming;
 pub mod proxy;
 pub mod request;
+pub mod route;
 pub mod state;
 pub mod tls;
 
