@@ -59,10 +59,18 @@ pub struct Denied {
 
 /// What the control endpoint asks of the Supervisor.
 pub enum Question {
-    Environment { wish: Wish, answer: oneshot::Sender<Result<Granted, Denied>> },
-    Lease { wish: Wish, answer: oneshot::Sender<Result<Granted, Denied>> },
+    Environment {
+        wish: Wish,
+        answer: oneshot::Sender<Result<Granted, Denied>>,
+    },
+    Lease {
+        wish: Wish,
+        answer: oneshot::Sender<Result<Granted, Denied>>,
+    },
     /// The connection that held the lease has ended.
-    LeaseEnded { lease: u64 },
+    LeaseEnded {
+        lease: u64,
+    },
 }
 
 /// What the handlers share: their token, the way to the Supervisor, and the view that it publishes.
