@@ -34,7 +34,12 @@ impl ConfigActor {
         if let Some(before) = &self.running {
             let keys = settings::changed_keys(before, &settings);
             if !keys.is_empty() {
-                info!(event = "config.changed", revision = self.revision.0, keys = keys.join(","), "the config has changed");
+                info!(
+                    event = "config.changed",
+                    revision = self.revision.0,
+                    keys = keys.join(","),
+                    "the config has changed"
+                );
             }
         }
         info!(event = "config.loaded", revision = self.revision.0, cause = cause.as_str(), "the config is loaded");

@@ -27,16 +27,33 @@ pub struct Child {
 #[derive(Debug)]
 pub enum Event {
     /// A config was accepted.
-    ConfigAccepted { settings: Arc<Settings>, revision: Revision, cause: ReloadCause },
+    ConfigAccepted {
+        settings: Arc<Settings>,
+        revision: Revision,
+        cause: ReloadCause,
+    },
     /// The first config could not be used: nothing can start.
     ConfigUnusable,
-    GatewayReady { child: Child, address: SocketAddr },
+    GatewayReady {
+        child: Child,
+        address: SocketAddr,
+    },
     /// As planned.
-    GatewayStopped { child: Child },
+    GatewayStopped {
+        child: Child,
+    },
     /// Unplanned; `detail` is for the log.
-    GatewayEnded { child: Child, cause: EndCause, detail: String },
+    GatewayEnded {
+        child: Child,
+        cause: EndCause,
+        detail: String,
+    },
     /// A backend's model list is known anew, or could not be had.
-    ModelsAsked { backend: BackendId, origin: String, models: Option<Vec<ModelEntry>> },
+    ModelsAsked {
+        backend: BackendId,
+        origin: String,
+        models: Option<Vec<ModelEntry>>,
+    },
     TimerFired(TimerId),
     Signalled(Signal),
 }

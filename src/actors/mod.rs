@@ -1,8 +1,24 @@
-//! Everything that lives and dies: the supervisor and its children, one file per actor, and the work they wait for.
-
-pub mod credential_loader;
-//! Everything that lives and dies, and the pure core that decides over it.
+//! Everything that lives and dies, one actor a file; the pure core that decides about lives in [`supervision`].
 //!
-//! [`supervision`] decides which gateways run and what follows when one ends; it performs nothing itself.
+//! Commands go down as actor messages, events come up through one channel ([`messages`]). No request and no byte of an
+//! answer passes through here.
+
+pub mod messages;
+pub mod supervisor;
 
 pub mod supervision;
+
+pub mod claude;
+
+mod auth;
+mod catalog;
+mod config;
+mod control;
+mod gateway;
+
+mod credential_loader;
+mod gateways;
+mod notes;
+mod questions;
+mod report;
+mod wanted;

@@ -39,8 +39,14 @@ struct Waiting {
 pub enum Next {
     /// It is answered, or parked.
     Nothing,
-    Ask { event: Event, slot: Slot, described: Described },
-    Rejoin { event: Event },
+    Ask {
+        event: Event,
+        slot: Slot,
+        described: Described,
+    },
+    Rejoin {
+        event: Event,
+    },
 }
 
 impl Questions {
@@ -187,7 +193,12 @@ fn wiring(spec: &Spec, backend: &BackendId, base_url: String, token: String) -> 
 }
 
 fn without_gateway(backend: &Backend, settings: &Settings) -> Granted {
-    Granted { backend: backend.id.to_string(), wiring: None, lease: None, claude_bin: settings.claude.bin.display().to_string() }
+    Granted {
+        backend: backend.id.to_string(),
+        wiring: None,
+        lease: None,
+        claude_bin: settings.claude.bin.display().to_string(),
+    }
 }
 
 /// The backend that the wish names, or the default one.

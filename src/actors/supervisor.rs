@@ -105,11 +105,8 @@ pub fn start(options: Options) -> std::io::Result<Started> {
     let (credentials, credential_requests) = CredentialSource::channel();
     let (status, status_view) = watch::channel(Arc::new(StatusView::empty()));
     let (end, ended) = oneshot::channel();
-    let control_context = ControlContext {
-        token: Arc::new(LocalToken::random()?),
-        questions: questions.clone(),
-        status: status_view,
-    };
+    let control_context =
+        ControlContext { token: Arc::new(LocalToken::random()?), questions: questions.clone(), status: status_view };
     let folder = match &options.mode {
         Mode::Service { folder } => Some(Arc::clone(folder)),
         Mode::Single => None,
@@ -235,7 +232,11 @@ impl Supervisor {
 
     /// The port and token that the slot had before the service restarted, if it means the same now. Taken once.
     fn kept_place(&mut self, slot: &Slot, fingerprint: Fingerprint) -> Option<Kept> {
-        let at = self.kept.gateways.iter().position(|entry| entry.slot == *slot && entry.fingerprint == fingerprint.to_string())?;
+        let at = self
+            .kept
+            .gateways
+            .iter()
+            .position(|entry| entry.slot == *slot && entry.fingerprint == fingerprint.to_string())?;
         let entry = self.kept.gateways.swap_remove(at);
         Some(Kept { port: entry.port, token: LocalToken::restore(entry.token.expose())? })
     }
@@ -430,7 +431,13 @@ impl Supervisor {
         if let Mode::Service { .. } = self.options.mode {
             let took = u64::try_from(self.started_at.elapsed().as_millis()).unwrap_or(u64::MAX);
             let gateways = self.core.snapshot().gateways.len();
-            info!(event = "service.started", pid = std::process::id(), gateways, took_ms = took, "the service is started");
+            info!(
+                event = "service.started",
+                pid = std::process::id(),
+                gateways,
+                took_ms = took,
+                "the service is started"
+            );
         }
     }
 
