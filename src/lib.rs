@@ -20,6 +20,7 @@ pub mod http;
 pub mod actors;
 pub mod signals;
 
+pub mod cli;
+
 #[cfg(test)]
 mod own_process;
-pub mod actors;

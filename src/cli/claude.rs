@@ -119,7 +119,8 @@ fn unusable(end: RunEnd) -> Exit {
 /// Runs `claude` in the foreground until it exits, passing signals on.
 async fn run_claude(granted: Granted, arguments: Vec<OsString>) -> anyhow::Result<Exit> {
     // The `anthropic` backend runs `claude` as it is.
-    let environment = granted.wiring.as_ref().map(|wiring| environment::environment(wiring, &|name| std::env::var(name).ok()));
+    let environment =
+        granted.wiring.as_ref().map(|wiring| environment::environment(wiring, &|name| std::env::var(name).ok()));
     let environment = environment.unwrap_or_default();
     let program = Program {
         path: granted.claude_bin.clone().into(),

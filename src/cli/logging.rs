@@ -8,8 +8,7 @@ use crate::telemetry::{Destination, Format, Level, Telemetry};
 /// `serve`: where the config says, else stderr.
 pub fn of_service(settings: &LogSettings) -> Telemetry {
     let keep = settings.keep;
-    let destination =
-        settings.file.clone().map_or(Destination::Stderr, |path| Destination::File { path, keep });
+    let destination = settings.file.clone().map_or(Destination::Stderr, |path| Destination::File { path, keep });
     telemetry(settings, destination)
 }
 
