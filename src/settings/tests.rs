@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::schema::{Key, Shape};
 use super::*;
-use crate::ids::Slot;
+use crate::ids::{Fingerprint, Slot};
 use crate::providers::profile::{MidSystem, ProfileKind, Store};
 
 /// A machine with a home, the given variables and the given files.

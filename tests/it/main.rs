@@ -12,4 +12,5 @@ mod logs;
 mod models;
 mod real_claude;
 mod streaming;
+mod tidy;
 mod upstream;

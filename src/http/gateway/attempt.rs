@@ -130,7 +130,7 @@ struct Attempt<'a> {
 }
 
 enum Outcome {
-    Opened(Opened),
+    Opened(Box<Opened>),
     Failed(Verdict),
 }
 
@@ -157,7 +157,7 @@ impl<'a> Attempt<'a> {
             let answer = match self.once().await? {
                 Outcome::Opened(opened) => {
                     self.remember();
-                    return Ok(opened);
+                    return Ok(*opened);
                 }
                 Outcome::Failed(Verdict::Answer(answer)) => return Err(answer.error),
                 Outcome::Failed(Verdict::Retry(repair)) => repair,
@@ -304,7 +304,8 @@ impl<'a> Attempt<'a> {
                 Step::Failed(failure) => return Ok(Outcome::Failed(judge.failure(&failure, &reply))),
             };
             let judge = FailureJudge { body: None, ..judge };
-            return Ok(Outcome::Opened(Opened { reply, out, incoming, judge, upstream_model: self.model.clone() }));
+            let upstream_model = self.model.clone();
+            return Ok(Outcome::Opened(Box::new(Opened { reply, out, incoming, judge, upstream_model })));
         }
     }
 }
