@@ -9,20 +9,20 @@ use serde_json::value::RawValue;
 
 /// The inside of a JSON string, still escaped: it can be spliced into our own JSON as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JsonText<'a>(&'a str);
+pub struct Escaped<'a>(&'a str);
 
-impl<'a> JsonText<'a> {
+impl<'a> Escaped<'a> {
     /// Absent where `raw` is no string.
     pub fn of(raw: &'a RawValue) -> Option<Self> {
         raw.get().strip_prefix('"')?.strip_suffix('"').map(Self)
     }
 
     /// `text` must be the inside of a JSON string already.
-    pub fn escaped_text(text: &'a str) -> Self {
+    pub fn new(text: &'a str) -> Self {
         Self(text)
     }
 
-    pub fn escaped(self) -> &'a str {
+    pub fn as_str(self) -> &'a str {
         self.0
     }
 
@@ -120,7 +120,7 @@ mod tests {
         ];
         for (json, wanted) in cases {
             let raw: &RawValue = serde_json::from_str(json).unwrap();
-            assert_eq!(JsonText::of(raw).unwrap().decode(), wanted, "{json}");
+            assert_eq!(Escaped::of(raw).unwrap().decode(), wanted, "{json}");
         }
     }
 
@@ -130,6 +130,6 @@ mod tests {
         let mut escaped = String::new();
         escape_into(&text, &mut escaped);
         assert_eq!(serde_json::from_str::<String>(&format!("\"{escaped}\"")).unwrap(), text);
-        assert_eq!(JsonText::escaped_text(&escaped).decode(), text);
+        assert_eq!(Escaped::new(&escaped).decode(), text);
     }
 }

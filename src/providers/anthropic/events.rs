@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::providers::escaped::{JsonText, escape_into};
+use crate::providers::escaped::{Escaped, escape_into};
 
 /// Characters of unreadable tool input that are kept (WIRE.md §2.11).
 const MAX_UNPARSED_CHARS: usize = 2048;
@@ -402,7 +402,7 @@ fn whole_input(escaped: &str) -> String {
     if escaped.is_empty() {
         return "{}".to_owned();
     }
-    let arguments = JsonText::escaped_text(escaped).decode().into_owned();
+    let arguments = Escaped::new(escaped).decode().into_owned();
     if serde_json::from_str::<&RawValue>(&arguments).is_ok() {
         let inner: Option<String> = serde_json::from_str(&arguments).ok();
         let wrapped = inner.filter(|text| text.trim_start().starts_with('{'));

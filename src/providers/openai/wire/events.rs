@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::providers::escaped::JsonText;
+use crate::providers::escaped::Escaped;
 
 /// One event. [`StreamEvent::kind`] says which fields mean something.
 #[derive(Debug, Default, Deserialize)]
@@ -179,8 +179,8 @@ impl<'a> StreamEvent<'a> {
         self.summary_index.and_then(number).unwrap_or(0)
     }
 
-    pub fn delta(&self) -> Option<JsonText<'a>> {
-        self.delta.and_then(JsonText::of)
+    pub fn delta(&self) -> Option<Escaped<'a>> {
+        self.delta.and_then(Escaped::of)
     }
 
     /// The whole text of a `.done` event.
@@ -552,7 +552,7 @@ struct UsageDetails<'a> {
 }
 
 fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
-    JsonText::of(raw).map(JsonText::decode)
+    Escaped::of(raw).map(Escaped::decode)
 }
 
 fn filled(raw: &RawValue) -> Option<Cow<'_, str>> {

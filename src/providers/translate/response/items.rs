@@ -7,6 +7,7 @@ use std::ops::{Index, IndexMut};
 
 use super::search::Search;
 use crate::providers::openai::wire::events::{ItemType, OutputItem, StreamEvent};
+use crate::providers::openai::wire::request::Phase;
 
 /// More items than any response has, so that a stream of items cannot grow our memory and time without bound.
 pub(super) const MAX_ITEMS: usize = 4096;
@@ -67,7 +68,7 @@ pub(super) struct Message {
     pub pending: String,
     /// More than white space has come.
     pub started: bool,
-    pub phase: Option<Box<str>>,
+    pub phase: Option<Phase>,
 }
 
 #[derive(Debug, Default)]

@@ -11,7 +11,6 @@
 //! ```
 
 use super::blocks::{Blocks, OpenBlock};
-use super::envelope::{Envelope, Reasoning as Kept};
 use super::ids::{self, CallIds};
 use super::items::{Body, Items, Key, Names, Source};
 use super::search::{Citations, Search};
@@ -20,8 +19,10 @@ use super::usage::usage;
 use crate::providers::anthropic::events::{Ending, EventWriter, MessageStart, StopReason, Usage};
 use crate::providers::escaped::escape_into;
 use crate::providers::openai::wire::events::{EventKind, ItemType, OutputItem, Response, StreamEvent};
+use crate::providers::openai::wire::request::Phase;
 use crate::providers::profile::ProfileKind;
 use crate::providers::translate::ReplyContext;
+use crate::providers::translate::envelope::{Envelope, Kept};
 
 /// Characters of a refusal that are shown as its explanation.
 const MAX_EXPLANATION_CHARS: usize = 400;
@@ -224,7 +225,7 @@ impl Machine {
         let key = if names.are_absent() { self.add(item_type, names) } else { self.item(item_type, names) };
         let item = &mut self.items[key];
         match &mut item.body {
-            Body::Message(message) => message.phase = object.phase().map(Into::into).or(message.phase.take()),
+            Body::Message(message) => message.phase = phase(&object).or(message.phase),
             Body::Reasoning(reasoning) => reasoning.early_encrypted = object.encrypted_content().map(Into::into),
             Body::Call(_) | Body::Search(_) | Body::Hosted(_) => {}
         }
@@ -254,7 +255,7 @@ impl Machine {
         self.take_texts(key, object);
         let item = &mut self.items[key];
         match &mut item.body {
-            Body::Message(message) => message.phase = object.phase().map(Into::into).or(message.phase.take()),
+            Body::Message(message) => message.phase = phase(object).or(message.phase),
             Body::Reasoning(reasoning) => {
                 reasoning.encrypted = object.encrypted_content().map(Into::into).or(reasoning.encrypted.take());
             }
@@ -337,7 +338,7 @@ impl Machine {
         if let Body::Message(message) = &mut self.items[key].body {
             message.received(event.content_index()).extend(&text);
             if owner && message.pending.is_empty() && self.blocks.takes_spliced_text() {
-                self.blocks.splice(delta.escaped(), text.len(), out);
+                self.blocks.splice(delta.as_str(), text.len(), out);
             } else {
                 message.pending.push_str(&text);
             }
@@ -419,7 +420,7 @@ impl Machine {
         if let Body::Call(call) = &mut self.items[key].body {
             if owner && !call.custom && call.pending.is_empty() {
                 call.note(&text);
-                self.blocks.splice(delta.escaped(), text.len(), out);
+                self.blocks.splice(delta.as_str(), text.len(), out);
             } else {
                 call.receive(&text);
             }
@@ -543,10 +544,10 @@ impl Machine {
     fn write_text(&mut self, key: Key, text: &str, out: &mut EventWriter) {
         if self.blocks.open() != OpenBlock::Text(key) {
             let phase = match &self.items[key].body {
-                Body::Message(message) => message.phase.clone(),
+                Body::Message(message) => message.phase,
                 Body::Reasoning(_) | Body::Call(_) | Body::Search(_) | Body::Hosted(_) => None,
             };
-            self.close_block(phase.as_deref(), out);
+            self.close_block(phase, out);
             self.blocks.open_text(key, out);
         }
         if let Some(sequence) = self.blocks.text(text, out) {
@@ -643,7 +644,7 @@ impl Machine {
     }
 
     /// `phase` is that of the message whose block opens next (Q-M8).
-    fn close_block(&mut self, phase: Option<&str>, out: &mut EventWriter) {
+    fn close_block(&mut self, phase: Option<Phase>, out: &mut EventWriter) {
         match self.blocks.open() {
             OpenBlock::Thinking(key) => {
                 let signature = self.signature(key, phase);
@@ -653,7 +654,7 @@ impl Machine {
         }
     }
 
-    fn signature(&self, key: Key, phase: Option<&str>) -> String {
+    fn signature(&self, key: Key, phase: Option<Phase>) -> String {
         let item = &self.items[key];
         let encrypted = match &item.body {
             Body::Reasoning(reasoning) if item.done => {
@@ -661,10 +662,16 @@ impl Machine {
             }
             Body::Reasoning(_) | Body::Message(_) | Body::Call(_) | Body::Search(_) | Body::Hosted(_) => None,
         };
-        let kind = encrypted.map_or(Kept::Text, Kept::Encrypted);
-        let model = self.context.upstream_model.as_str();
-        Envelope { kind, model, after: self.last_call.as_deref(), phase }.encode(&self.context.scope)
+        let kept = encrypted.map_or(Kept::PlainText, |content| Kept::Encrypted(content.into()));
+        let model = self.context.upstream_model.as_str().into();
+        let after = self.last_call.as_deref().map(Into::into);
+        Envelope { model, after, phase, kept }.encode(&self.context.scope)
     }
+}
+
+/// A phase that we know (Q-M8).
+fn phase(object: &OutputItem<'_>) -> Option<Phase> {
+    object.phase().as_deref().and_then(Phase::of)
 }
 
 /// The arguments of a custom tool's call: its text in an object.

@@ -13,7 +13,6 @@ mod stop_reason;
 mod stop_sequences;
 mod usage;
 
-mod envelope;
 mod ids;
 
 #[cfg(test)]
