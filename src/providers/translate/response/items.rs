@@ -28,7 +28,7 @@ impl Names {
         Self { id: item.id().map(Into::into), call_id: item.call_id().map(Into::into), output_index }
     }
 
-    pub(super) fn are_absent(&self) -> bool {
+    fn are_absent(&self) -> bool {
         self.id.is_none() && self.call_id.is_none() && self.output_index.is_none()
     }
 }
@@ -150,6 +150,17 @@ impl Item {
         }
     }
 
+    /// What comes for thinking or for a call that had its turn is never written.
+    pub(super) fn forget_late_text(&mut self) {
+        if self.settled {
+            match &mut self.body {
+                Body::Reasoning(reasoning) => reasoning.pending.clear(),
+                Body::Call(call) => call.pending.clear(),
+                Body::Message(_) | Body::Search(_) | Body::Hosted(_) => {}
+            }
+        }
+    }
+
     fn learn(&mut self, names: Names) {
         if let Some(id) = names.id.filter(|id| !self.has_id(id)) {
             self.ids.push(id);
@@ -192,6 +203,19 @@ impl Items {
             false => self.find_known(item_type, names),
         }?;
         self.0[key].learn(names.clone());
+        Some(key)
+    }
+
+    /// The known item that an `added` event means. Without names, or with the place of a finished item but another id,
+    /// it is a new one.
+    pub(super) fn find_added(&mut self, item_type: ItemType, names: &Names) -> Option<Key> {
+        let key = if names.are_absent() { None } else { self.find_known(item_type, names) }?;
+        let item = &mut self.0[key];
+        let other = names.id.as_deref().is_some_and(|id| !item.has_id(id) && !item.ids.is_empty());
+        if other && item.done {
+            return None;
+        }
+        item.learn(names.clone());
         Some(key)
     }
 

@@ -222,7 +222,10 @@ impl Machine {
             return;
         }
         let names = Names::of_item(&object, event.output_index());
-        let key = if names.are_absent() { self.add(item_type, names) } else { self.item(item_type, names) };
+        let key = match self.items.find_added(item_type, &names) {
+            Some(key) => key,
+            None => self.add(item_type, names),
+        };
         let item = &mut self.items[key];
         match &mut item.body {
             Body::Message(message) => message.phase = phase(&object).or(message.phase),
@@ -391,6 +394,7 @@ impl Machine {
         if let Body::Reasoning(reasoning) = &mut self.items[key].body {
             reasoning.receive(source, index, &text);
         }
+        self.items[key].forget_late_text();
         self.decoded = text;
         self.pump(out);
     }
@@ -425,6 +429,7 @@ impl Machine {
                 call.receive(&text);
             }
         }
+        self.items[key].forget_late_text();
         self.decoded = text;
         self.pump(out);
     }

@@ -28,6 +28,9 @@ use crate::providers::sse;
 /// Events whose data is no JSON that are let pass (R-P2).
 const MAX_MALFORMED_EVENTS: u32 = 3;
 
+/// All bytes of one response: far above the longest answer, and a bound for what may wait in memory.
+const MAX_REPLY_BYTES: u64 = 512 << 20;
+
 /// Of an HTML page, as much as an error needs.
 const MAX_HTML_BYTES: usize = 64 << 10;
 
@@ -57,7 +60,7 @@ pub enum Failure {
     Cut,
     /// Too much of it is no JSON, or no response at all.
     Malformed,
-    /// One event is above [`sse::MAX_EVENT_BYTES`].
+    /// One event is above [`sse::MAX_EVENT_BYTES`], or the whole is beyond any answer.
     TooLong,
     /// A success without a body.
     Empty,
@@ -83,6 +86,7 @@ pub struct Summary {
 pub struct Reply {
     body: Body,
     machine: Machine,
+    received_bytes: u64,
     malformed_events: u32,
     failed: bool,
 }
@@ -103,6 +107,7 @@ impl Reply {
         Self {
             body: Body::Unknown(Vec::new()),
             machine: Machine::new(context, seed),
+            received_bytes: 0,
             malformed_events: 0,
             failed: false,
         }
@@ -112,6 +117,10 @@ impl Reply {
     pub fn feed(&mut self, chunk: &[u8], out: &mut EventWriter) -> Step {
         if self.machine.is_finished() || self.failed {
             return self.standing();
+        }
+        self.received_bytes += chunk.len() as u64;
+        if self.received_bytes > MAX_REPLY_BYTES {
+            return self.failure(Failure::TooLong);
         }
         match &mut self.body {
             Body::Unknown(start) => {

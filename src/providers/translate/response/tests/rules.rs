@@ -269,6 +269,14 @@ fn a_known_index_with_another_type_or_call_is_a_new_item() {
 }
 
 #[test]
+fn a_new_id_at_the_place_of_a_finished_item_is_a_new_item() {
+    let named =
+        |id: &str, text: &str| json!({"type": "message", "id": id, "content": [{"type": "output_text", "text": text}]});
+    let events = [done(0, named("m1", "one")), added(0, named("m2", "")), done(0, named("m2", "two")), completed()];
+    assert_eq!(blocks(Custom, &events), [r#"text "one""#, r#"text "two""#]);
+}
+
+#[test]
 fn deltas_without_keys_mean_the_latest_item_or_make_one() {
     let bare = |kind: &str, text: &str| json!({"type": format!("response.{kind}.delta"), "delta": text});
     let events = [bare("reasoning_text", "hm"), bare("output_text", "a"), bare("output_text", "b"), completed()];
