@@ -79,11 +79,15 @@ pub enum EventKind {
     Failed,
     /// A sign that a hosted tool works: no output, but the model has begun.
     Working,
-    /// Keepalives, vendor metadata and whatever comes next year.
+    /// `codex.rate_limits`: how much of the plan is used up.
+    RateLimits,
+    /// Keepalives and vendor metadata (R-P6).
+    Metadata,
+    /// Whatever comes next year.
     Unknown,
 }
 
-const KINDS: [(&str, EventKind); 35] = [
+const KINDS: [(&str, EventKind); 36] = [
     ("response.output_text.delta", EventKind::TextDelta),
     ("response.function_call_arguments.delta", EventKind::ArgumentsDelta),
     ("response.reasoning_summary_text.delta", EventKind::SummaryDelta),
@@ -115,10 +119,11 @@ const KINDS: [(&str, EventKind); 35] = [
     ("error", EventKind::Failed),
     ("response.reasoning_part.added", EventKind::PartAdded),
     ("response.reasoning_part.done", EventKind::PartDone),
-    ("response.web_search_call.in_progress", EventKind::Working),
-    ("response.web_search_call.searching", EventKind::Working),
-    ("response.web_search_call.completed", EventKind::Working),
-    ("response.image_generation_call.partial_image", EventKind::Working),
+    ("codex.rate_limits", EventKind::RateLimits),
+    ("codex.response.metadata", EventKind::Metadata),
+    ("response.metadata", EventKind::Metadata),
+    ("keepalive", EventKind::Metadata),
+    ("ping", EventKind::Metadata),
 ];
 
 /// Hosted tools whose progress events need no list of their own.
@@ -132,6 +137,12 @@ const WORKING_PREFIXES: [&str; 6] = [
 ];
 
 impl EventKind {
+    /// It says nothing of the output: a failure after it can still become a proper HTTP status (R-H1).
+    pub fn is_held(self) -> bool {
+        use EventKind::{Failed, Lifecycle, Metadata, RateLimits, Unknown};
+        matches!(self, Lifecycle | RateLimits | Metadata | Failed | Unknown)
+    }
+
     fn of(name: &str) -> Self {
         if let Some((_, kind)) = KINDS.iter().find(|(known, _)| *known == name) {
             return *kind;
@@ -307,6 +318,11 @@ impl<'a> OutputItem<'a> {
 
     pub fn input(&self) -> Option<Cow<'a, str>> {
         self.input.and_then(text)
+    }
+
+    /// As [`OutputItem::arguments`], but only text: in an item that has just begun an object is a placeholder.
+    pub fn arguments_text(&self) -> Option<Cow<'a, str>> {
+        self.arguments.and_then(text)
     }
 
     /// The parts of a message, or the raw reasoning.
@@ -599,7 +615,8 @@ mod tests {
             (r#"{"type":"response.completed"}"#, "response.failed", EventKind::Completed),
             (r#"{"response":{}}"#, "response.completed", EventKind::Completed),
             (r#"{"error":{"message":"no"}}"#, "", EventKind::Failed),
-            (r#"{"type":"codex.rate_limits"}"#, "", EventKind::Unknown),
+            (r#"{"type":"codex.rate_limits"}"#, "", EventKind::RateLimits),
+            (r#"{"type":"response.hologram.delta"}"#, "", EventKind::Unknown),
             (r#"{"type":"response.mcp_call.in_progress"}"#, "", EventKind::Working),
         ];
         for (json, name, wanted) in cases {

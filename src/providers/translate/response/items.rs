@@ -12,6 +12,9 @@ use crate::providers::openai::wire::request::Phase;
 /// More items than any response has, so that a stream of items cannot grow our memory and time without bound.
 pub(super) const MAX_ITEMS: usize = 4096;
 
+/// Ids of one item that are remembered: `added`, deltas and `done` may each have their own.
+const MAX_IDS: usize = 8;
+
 /// An item's place in the table.
 pub(super) type Key = usize;
 
@@ -161,12 +164,18 @@ impl Item {
         }
     }
 
-    fn learn(&mut self, names: Names) {
-        if let Some(id) = names.id.filter(|id| !self.has_id(id)) {
-            self.ids.push(id);
+    fn learn(&mut self, names: &Names) {
+        if let Some(id) = &names.id {
+            self.learn_id(id);
         }
         if self.call_id.is_none() {
-            self.call_id = names.call_id;
+            self.call_id.clone_from(&names.call_id);
+        }
+    }
+
+    fn learn_id(&mut self, id: &str) {
+        if self.ids.len() < MAX_IDS && !self.has_id(id) {
+            self.ids.push(id.into());
         }
     }
 }
@@ -183,27 +192,36 @@ impl Items {
         self.0.iter_mut()
     }
 
-    /// The item that a delta means. Allocates nothing.
-    pub(super) fn find_for_delta(&self, event: &StreamEvent<'_>, item_type: ItemType) -> Option<Key> {
+    /// The item that a delta means, which learns the id. Allocates nothing for a known one.
+    pub(super) fn find_for_delta(&mut self, event: &StreamEvent<'_>, item_type: ItemType) -> Option<Key> {
         let (id, index) = (event.item_id(), event.output_index());
-        if id.is_none() && index.is_none() {
-            return self.latest(|item| item.item_type == item_type);
+        let key = match (&id, index) {
+            (None, None) => self.latest(|item| item.item_type == item_type),
+            (id, index) => {
+                let found = self.find(item_type, id.as_deref(), None, index);
+                found.or_else(|| self.nameless(item_type, index))
+            }
+        }?;
+        if let Some(id) = id {
+            self.0[key].learn_id(&id);
         }
-        let found = self.find(item_type, id.as_deref(), None, index);
-        found.or_else(|| {
-            let nameless = self.latest(|item| item.item_type == item_type)?;
-            (index.is_none() && self.0[nameless].ids.is_empty()).then_some(nameless)
-        })
+        Some(key)
     }
 
     /// The item that `names` mean, which learns those that are new to it. Without names, the latest of that type.
     pub(super) fn find_and_learn(&mut self, item_type: ItemType, names: &Names) -> Option<Key> {
         let key = match names.are_absent() {
             true => self.latest(|item| item.item_type == item_type),
-            false => self.find_known(item_type, names),
+            false => self.find_known(item_type, names).or_else(|| self.nameless(item_type, names.output_index)),
         }?;
-        self.0[key].learn(names.clone());
+        self.0[key].learn(names);
         Some(key)
+    }
+
+    /// An item that was added without an id or a place gets its id from what follows.
+    fn nameless(&self, item_type: ItemType, index: Option<u64>) -> Option<Key> {
+        let latest = self.latest(|item| item.item_type == item_type && !item.done)?;
+        (index.is_none() && self.0[latest].ids.is_empty()).then_some(latest)
     }
 
     /// The known item that an `added` event means. Without names, or with the place of a finished item but another id,
@@ -215,7 +233,7 @@ impl Items {
         if other && item.done {
             return None;
         }
-        item.learn(names.clone());
+        item.learn(names);
         Some(key)
     }
 
@@ -232,7 +250,7 @@ impl Items {
                 item.item_type == item_type && !item.reconciled && (nameless || item.resembles(object))
             })
         })?;
-        self.0[key].learn(names);
+        self.0[key].learn(&names);
         self.0[key].reconciled = true;
         Some(key)
     }

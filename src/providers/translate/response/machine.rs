@@ -56,6 +56,7 @@ pub(super) struct Machine {
     /// The stop sequence that ended the text.
     stopped: Option<String>,
     end: Option<(StopReason, Usage)>,
+    unknown_events: u32,
     decoded: String,
 }
 
@@ -80,6 +81,7 @@ impl Machine {
             searches: 0,
             stopped: None,
             end: None,
+            unknown_events: 0,
             decoded: String::new(),
         }
     }
@@ -126,6 +128,10 @@ impl Machine {
         self.end.as_ref()
     }
 
+    pub(super) fn unknown_events(&self) -> u32 {
+        self.unknown_events
+    }
+
     pub(super) fn response_id(&self) -> Option<&str> {
         self.response_id.as_deref()
     }
@@ -143,7 +149,8 @@ impl Machine {
         if let Some(response) = event.response() {
             self.note_head(&response);
         }
-        if matches!(kind, EventKind::Lifecycle | EventKind::Failed | EventKind::Unknown) || self.is_finished() {
+        self.unknown_events += u32::from(kind == EventKind::Unknown);
+        if kind.is_held() || self.is_finished() {
             return;
         }
         self.commit(out);
@@ -168,7 +175,8 @@ impl Machine {
             EventKind::Completed => return self.finish(false, &event.response().unwrap_or_default(), out),
             EventKind::Incomplete => return self.finish(true, &event.response().unwrap_or_default(), out),
             EventKind::PartAdded | EventKind::Working => {}
-            EventKind::Lifecycle | EventKind::Failed | EventKind::Unknown => {}
+            EventKind::Lifecycle | EventKind::RateLimits | EventKind::Metadata => {}
+            EventKind::Failed | EventKind::Unknown => {}
         }
         self.pump(out);
     }
@@ -232,7 +240,7 @@ impl Machine {
             Body::Reasoning(reasoning) => reasoning.early_encrypted = object.encrypted_content().map(Into::into),
             Body::Call(_) | Body::Search(_) | Body::Hosted(_) => {}
         }
-        self.take_texts(key, &object);
+        self.take_texts(key, false, &object);
     }
 
     fn item_done(&mut self, event: &StreamEvent<'_>) {
@@ -255,7 +263,7 @@ impl Machine {
     }
 
     fn complete(&mut self, key: Key, object: &OutputItem<'_>) {
-        self.take_texts(key, object);
+        self.take_texts(key, true, object);
         let item = &mut self.items[key];
         match &mut item.body {
             Body::Message(message) => message.phase = phase(object).or(message.phase),
@@ -271,8 +279,8 @@ impl Machine {
         item.done = true;
     }
 
-    /// The texts that an item carries, each by the suffix rule.
-    fn take_texts(&mut self, key: Key, object: &OutputItem<'_>) {
+    /// The texts that an item carries, each by the suffix rule; `whole` if it is said to be finished.
+    fn take_texts(&mut self, key: Key, whole: bool, object: &OutputItem<'_>) {
         match &mut self.items[key].body {
             Body::Message(_) => self.take_message(key, object),
             Body::Reasoning(reasoning) => {
@@ -288,7 +296,8 @@ impl Machine {
             }
             Body::Call(call) => {
                 call.name = object.name().map(Into::into).or(call.name.take());
-                if let Some(text) = object.arguments().or_else(|| object.input()) {
+                let arguments = if whole { object.arguments() } else { object.arguments_text() };
+                if let Some(text) = arguments.or_else(|| object.input()) {
                     call.receive_whole(&text);
                 }
             }

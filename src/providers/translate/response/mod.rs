@@ -79,6 +79,8 @@ pub struct Summary {
     pub stop_reason: Option<StopReason>,
     /// The upstream's id.
     pub response_id: Option<String>,
+    /// Events whose type we do not know.
+    pub unknown_events: u32,
 }
 
 /// One upstream response being translated.
@@ -88,6 +90,7 @@ pub struct Reply {
     machine: Machine,
     received_bytes: u64,
     malformed_events: u32,
+    rate_limits: Option<String>,
     failed: bool,
 }
 
@@ -109,6 +112,7 @@ impl Reply {
             machine: Machine::new(context, seed),
             received_bytes: 0,
             malformed_events: 0,
+            rate_limits: None,
             failed: false,
         }
     }
@@ -219,8 +223,9 @@ impl Reply {
 
     pub fn summary(&self) -> Summary {
         let response_id = self.machine.response_id().map(str::to_owned);
+        let unknown_events = self.machine.unknown_events();
         let Some((reason, usage)) = self.machine.end() else {
-            return Summary { response_id, ..Summary::default() };
+            return Summary { response_id, unknown_events, ..Summary::default() };
         };
         Summary {
             input_tokens: usage.input_tokens + usage.cache_creation_input_tokens,
@@ -229,6 +234,7 @@ impl Reply {
             reasoning_tokens: usage.thinking_tokens,
             stop_reason: Some(*reason),
             response_id,
+            unknown_events,
         }
     }
 
@@ -240,6 +246,11 @@ impl Reply {
     /// The upstream serves the request in its priority tier (R-U6).
     pub fn fast_tier(&self) -> bool {
         self.machine.is_priority()
+    }
+
+    /// The JSON of the last `codex.rate_limits` event since the last call (R-P6).
+    pub fn take_rate_limits(&mut self) -> Option<String> {
+        self.rate_limits.take()
     }
 
     fn drain(&mut self, out: &mut EventWriter) -> Step {
@@ -273,6 +284,9 @@ impl Reply {
         let kind = parsed.kind(event.name);
         if reports_failure(kind, &parsed) {
             return Some(Failure::Reported { event: String::from_utf8_lossy(event.data).into_owned() });
+        }
+        if kind == EventKind::RateLimits {
+            self.rate_limits = Some(String::from_utf8_lossy(event.data).into_owned());
         }
         self.machine.push(kind, &parsed, out);
         (self.machine.is_overfull() && !self.machine.is_finished()).then_some(Failure::Malformed)

@@ -107,12 +107,15 @@ fn r_h1_lifecycle_and_metadata_are_held() {
         json!({"type": "codex.response.metadata"}),
         json!({"type": "response.metadata"}),
         json!({"type": "keepalive"}),
+        json!({"type": "response.hologram"}),
     ];
     let mut reply = Reply::new(context(Codex), "req_test");
     let mut out = EventWriter::stream();
     assert_eq!(reply.feed(&sse(&held), &mut out), Step::Held);
     assert!(out.is_empty() && !reply.committed());
     assert_eq!(reply.upstream_model_reported(), Some("gpt-5.5-2026"));
+    assert_eq!(reply.take_rate_limits().as_deref(), Some(r#"{"type":"codex.rate_limits"}"#));
+    assert_eq!(reply.summary().unknown_events, 1);
     assert_eq!(reply.feed(&sse(&[added(0, json!({"type": "message", "id": "m"}))]), &mut out), Step::Flowing);
     assert_eq!(Transcript::read(&out.take_bytes()).start["id"], "msg_resp_1");
 }
@@ -191,6 +194,34 @@ fn active_a_call_without_a_name_lets_later_items_pass() {
     ];
     assert_eq!(blocks(OpenAi, &events), [r#"text "text""#, "tool_use c Read {}"]);
     assert_eq!(blocks(Custom, &events), ["tool_use c Read {}", r#"text "text""#]);
+}
+
+#[test]
+fn active_a_call_that_gets_its_name_takes_the_turn_back_from_text() {
+    let events = [
+        added(0, json!({"type": "function_call", "id": "f", "call_id": "c"})),
+        delta("output_text", 1, "one"),
+        done(0, json!({"type": "function_call", "id": "f", "call_id": "c", "name": "Read", "arguments": "{}"})),
+        delta("output_text", 1, "two"),
+        completed(),
+    ];
+    assert_eq!(blocks(OpenAi, &events), [r#"text "one""#, "tool_use c Read {}", r#"text "two""#]);
+}
+
+#[test]
+fn active_custom_thinking_that_lost_its_turn_is_signed_as_text() {
+    let reasoning = json!({"type": "reasoning", "id": "r", "encrypted_content": "early"});
+    let events = |place: usize| {
+        let mut events =
+            vec![added(0, reasoning.clone()), delta("reasoning_text", 0, "hm"), delta("output_text", 1, "a")];
+        events.insert(place, done(0, reasoning.clone()));
+        events.push(completed());
+        events
+    };
+    let passed = r#"thinking "hm" {"k":"t","m":"gpt-5.5"}"#;
+    let finished = r#"thinking "hm" {"k":"e","m":"gpt-5.5","e":"early"}"#;
+    assert_eq!(blocks(Custom, &events(3))[0], passed);
+    assert_eq!(blocks(Custom, &events(2))[0], finished);
 }
 
 #[test]
@@ -274,6 +305,24 @@ fn a_new_id_at_the_place_of_a_finished_item_is_a_new_item() {
         |id: &str, text: &str| json!({"type": "message", "id": id, "content": [{"type": "output_text", "text": text}]});
     let events = [done(0, named("m1", "one")), added(0, named("m2", "")), done(0, named("m2", "two")), completed()];
     assert_eq!(blocks(Custom, &events), [r#"text "one""#, r#"text "two""#]);
+}
+
+#[test]
+fn an_item_added_without_names_learns_them_from_what_follows() {
+    let named = json!({"type": "message", "id": "m1", "content": [{"type": "output_text", "text": "one"}]});
+    let text = json!({"type": "response.output_text.delta", "item_id": "m1", "delta": "on"});
+    let start = json!({"type": "response.output_item.added", "item": {"type": "message"}});
+    let end = json!({"type": "response.output_item.done", "item": named});
+    assert_eq!(blocks(Custom, &[start.clone(), text, end.clone(), completed()]), [r#"text "one""#]);
+    assert_eq!(blocks(Custom, &[start, end, completed()]), [r#"text "one""#]);
+}
+
+#[test]
+fn a_place_may_be_known_under_several_ids() {
+    let text = |id: &str, text: &str| json!({"type": "response.output_text.delta", "output_index": 0, "item_id": id, "delta": text});
+    let last = json!({"type": "response.output_text.delta", "item_id": "b", "delta": "c"});
+    let events = [added(0, json!({"type": "message", "id": "a"})), text("a", "a"), text("b", "b"), last, completed()];
+    assert_eq!(blocks(OpenAi, &events), [r#"text "abc""#]);
 }
 
 #[test]
@@ -381,6 +430,9 @@ fn calls_get_names_ids_and_arguments_from_wherever_they_come() {
     for (item, wanted) in cases {
         assert_eq!(read_in(names.clone(), &[done(0, item), completed()]).blocks, [wanted]);
     }
+    let placeholder = json!({"type": "function_call", "call_id": "c", "name": "Read", "arguments": {}});
+    let events = [added(0, placeholder), delta("function_call_arguments", 0, "{\"a\":1}"), completed()];
+    assert_eq!(blocks(OpenAi, &events), [r#"tool_use c Read {"a":1}"#]);
     let nameless = read(OpenAi, &[done(0, json!({"type": "function_call", "name": "Read"})), completed()]);
     assert!(nameless.blocks[0].starts_with("tool_use call_"));
 }
