@@ -300,7 +300,6 @@ impl EventWriter {
         }
     }
 
-    /// R-K1: keeps sockets and byte watchdogs happy; the client's idle watchdog does not see it.
     /// Moves what `other` holds behind what is here.
     pub fn append(&mut self, other: &mut EventWriter) {
         if let (Form::Stream(buffer), Form::Stream(other)) = (&mut self.0, &mut other.0) {
@@ -308,6 +307,7 @@ impl EventWriter {
         }
     }
 
+    /// R-K1: keeps sockets and byte watchdogs happy; the client's idle watchdog does not see it.
     pub fn ping(&mut self) {
         if let Form::Stream(buffer) = &mut self.0 {
             buffer.extend_from_slice(b"event: ping\ndata: {\"type\":\"ping\"}\n\n");
