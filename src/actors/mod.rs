@@ -8,10 +8,10 @@ pub mod supervisor;
 
 pub mod supervision;
 
+pub mod auth;
+pub mod catalog;
 pub mod claude;
 
-mod auth;
-mod catalog;
 mod config;
 mod control;
 mod gateway;

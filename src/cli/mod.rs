@@ -3,8 +3,10 @@
 mod check;
 mod claude;
 mod env;
+mod models;
 mod serve;
 mod status;
+mod test;
 
 mod logging;
 mod service;
@@ -89,6 +91,18 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Check that a backend answers with its credential
+    Test { backend: String },
+    /// List a backend's models
+    Models {
+        backend: String,
+        /// Ask the backend, whatever is kept from the last time
+        #[arg(long)]
+        refresh: bool,
+        /// One JSON array
+        #[arg(long)]
+        json: bool,
+    },
     /// Run claude here, wired to a backend, under a lease that lasts until it exits
     Claude {
         #[arg(long)]
@@ -112,6 +126,8 @@ pub fn run() -> anyhow::Result<Exit> {
         Command::Demo { .. } => Ok(Exit::Failed),
         Command::Check(flag) => check::run(flag.config.as_deref()),
         Command::Status { json } => status::run(json),
+        Command::Test { backend } => test::run(&backend),
+        Command::Models { backend, refresh, json } => models::run(&backend, refresh, json),
         Command::Env { backend, model, json } => env::run(backend, model, json),
         Command::Claude { backend, model, config, arguments } => claude::run(backend, model, config, arguments),
     }
