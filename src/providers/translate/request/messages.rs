@@ -244,7 +244,7 @@ impl<'a> MessageWriter<'_, 'a> {
         let mut stated_phase = None;
         for (index, block) in blocks.iter().enumerate() {
             let phase =
-                stated_phase.or_else(|| self.phase(last_call.is_some(), last_call.is_some_and(|call| call > index)));
+                stated_phase.or_else(|| self.phase(last_call.is_some(), last_call.is_some_and(|call| call >= index)));
             match &*block.kind() {
                 "text" => self.assistant_text(block),
                 "thinking" | "redacted_thinking" => {

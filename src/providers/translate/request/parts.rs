@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::RequestContext;
 use super::names::Names;
 use crate::providers::anthropic::wire::{Block, Content, Source, loose};
-use crate::providers::json_text::{JsonText, TextWriter, inside, quote};
+use crate::providers::json_text::{JsonText, TextWriter, inside, join, quote};
 use crate::providers::openai::wire::request::{Origin, Part, Text};
 use crate::providers::profile::ProfileKind;
 use crate::providers::translate::{ApiError, Dropped};
@@ -74,7 +74,7 @@ impl<'a> PartWriter<'_, 'a> {
             "file" => return Err(file_source("document", origin)),
             "base64" => parts.extend(source.data.and_then(JsonText::of).map(|data| pdf(block, data, origin))),
             "url" => parts.extend(source.url.and_then(JsonText::of).map(|url| self.document_url(url, origin))),
-            "text" => parts.push(text_document(block, &source)),
+            "text" => parts.extend(text_document(block, &source)),
             "content" => self.expand(source.content, origin, parts)?,
             _ => {
                 self.dropped.note("document.source");
@@ -196,7 +196,7 @@ fn pdf<'a>(block: &Block<'a>, data: JsonText<'a>, origin: Origin) -> Part<'a> {
 }
 
 /// Title line, context line, then the text (Q-M16).
-fn text_document<'a>(block: &Block<'a>, source: &Source<'a>) -> Part<'a> {
+fn text_document<'a>(block: &Block<'a>, source: &Source<'a>) -> Option<Part<'a>> {
     let lines = [block.title, block.context, source.data];
     let lines: Vec<Text<'a>> = lines
         .into_iter()
@@ -204,7 +204,7 @@ fn text_document<'a>(block: &Block<'a>, source: &Source<'a>) -> Part<'a> {
         .filter(|line| !line.is_empty())
         .map(|line| Cow::Borrowed(line.raw()))
         .collect();
-    Part::InputText { text: crate::providers::json_text::join(&lines, "\n") }
+    (!lines.is_empty()).then(|| Part::InputText { text: join(&lines, "\n") })
 }
 
 /// A block that we do not know as compact JSON, without long base64 (Q-M20).
