@@ -58,6 +58,11 @@ impl<'a> JsonText<'a> {
     }
 }
 
+/// The characters of an optional member; empty if it is absent or no string.
+pub fn decoded<'a>(raw: Option<&'a RawValue>) -> Cow<'a, str> {
+    raw.and_then(JsonText::of).map_or(Cow::Borrowed(""), JsonText::decode)
+}
+
 /// Without the white space, plain or in its short escapes, that the escaped text begins with.
 fn skip_space(mut escaped: &str) -> &str {
     loop {
@@ -192,6 +197,31 @@ pub fn join<'a>(texts: &[Cow<'a, RawValue>], separator: &str) -> Cow<'a, RawValu
     writer.finish()
 }
 
+/// Replaces escapes of lone surrogate halves by U+FFFD in place: JSON allows them, many parsers do not, and a text that
+/// was cut in the middle of a character would make a conversation unusable for ever.
+pub fn mend_surrogates(json: &mut [u8]) {
+    let mut at = 0;
+    while let Some(found) = memchr::memmem::find(&json[at..], b"\\u") {
+        let start = at + found;
+        let backslashes = json[..start].iter().rev().take_while(|byte| **byte == b'\\').count();
+        at = match unit_at(json, start) {
+            _ if backslashes % 2 == 1 => start + 2,
+            Some(0xd800..=0xdbff) if matches!(unit_at(json, start + 6), Some(0xdc00..=0xdfff)) => start + 12,
+            Some(0xd800..=0xdfff) => {
+                json[start + 2..start + 6].copy_from_slice(b"fffd");
+                start + 6
+            }
+            Some(_) | None => start + 2,
+        };
+    }
+}
+
+/// The UTF-16 unit of the escape `\uXXXX` at `start`, if there is one.
+fn unit_at(json: &[u8], start: usize) -> Option<u16> {
+    let digits = json.get(start..start + 6)?.strip_prefix(b"\\u")?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,6 +262,24 @@ mod tests {
         let parts = [Cow::Borrowed(raw(r#""a\"b""#)), Cow::Borrowed(raw(r#""\ud83d""#)), Cow::Borrowed(raw(r#""c""#))];
         assert_eq!(join(&parts, "\n").get(), r#""a\"b\n\ud83d\nc""#);
         assert_eq!(join(&[], "\n").get(), r#""""#);
+    }
+
+    #[test]
+    fn lone_surrogates_are_mended_and_pairs_kept() {
+        let cases = [
+            (r#""a\ud83d""#, r#""a\ufffd""#),
+            (r#""\uDE00b""#, r#""\ufffdb""#),
+            (r#""\ud83d\ude00""#, r#""\ud83d\ude00""#),
+            (r#""\ud83d\ud83d\ude00""#, r#""\ufffd\ud83d\ude00""#),
+            (r#""\\ud83d""#, r#""\\ud83d""#),
+            (r#""\\\ud83d""#, r#""\\\ufffd""#),
+            (r#""\u00e9\n""#, r#""\u00e9\n""#),
+        ];
+        for (json, expected) in cases {
+            let mut bytes = json.as_bytes().to_vec();
+            mend_surrogates(&mut bytes);
+            assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+        }
     }
 
     proptest::proptest! {

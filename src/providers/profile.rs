@@ -13,6 +13,16 @@ pub enum ProfileKind {
     Custom,
 }
 
+impl ProfileKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ProfileKind::OpenAi => "openai",
+            ProfileKind::Codex => "codex",
+            ProfileKind::Custom => "custom",
+        }
+    }
+}
+
 /// What a `role:"system"` message in the middle of a conversation becomes (Q-M5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

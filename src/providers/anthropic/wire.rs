@@ -13,7 +13,7 @@ use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::providers::json_text::{JsonText, Lossy, quote};
+use crate::providers::json_text::{JsonText, Lossy, decoded, quote};
 use crate::providers::translate::ApiError;
 
 /// A Messages request that has what every request must have: a model, messages, and (but for counting) a limit.
@@ -270,10 +270,10 @@ wire_object! {
 impl<'a> Block<'a> {
     /// The block's `type`; empty if it has none.
     pub fn kind(&self) -> Cow<'a, str> {
-        self.kind.and_then(JsonText::of).map_or(Cow::Borrowed(""), JsonText::decode)
+        decoded(self.kind)
     }
 
-    /// The block as compact JSON, but for its `cache_control`: the fields that we know, then the others.
+    /// The block's members, but for `cache_control`: the ones that we know, then the others.
     pub fn members(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
         let known = [
             ("type", self.kind),
@@ -326,7 +326,7 @@ wire_object! {
 impl<'a> Tool<'a> {
     /// The tool's `type`; empty for a client's own tool.
     pub fn kind(&self) -> Cow<'a, str> {
-        self.kind.and_then(JsonText::of).map_or(Cow::Borrowed(""), JsonText::decode)
+        decoded(self.kind)
     }
 }
 

@@ -281,12 +281,7 @@ pub fn undated(id: &str) -> &str {
 /// Names the upstream and account that reasoning envelopes belong to (Q-R1): twelve hex digits. `origin` is the
 /// scheme, host and port of the backend's `base_url`; no key goes in, so rotation keeps reasoning.
 pub fn scope(kind: ProfileKind, origin: &str, account: Option<&str>) -> String {
-    let kind = match kind {
-        ProfileKind::OpenAi => "openai",
-        ProfileKind::Codex => "codex",
-        ProfileKind::Custom => "custom",
-    };
-    let mut digits = sha256_hex(&[kind, origin, account.unwrap_or("")]);
+    let mut digits = sha256_hex(&[kind.as_str(), origin, account.unwrap_or("")]);
     digits.truncate(12);
     digits
 }

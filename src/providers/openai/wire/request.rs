@@ -54,6 +54,25 @@ pub struct ResponsesRequest<'a> {
     pub max_tool_calls: Option<u64>,
 }
 
+/// The body of `POST /responses/input_tokens`.
+#[derive(Debug, Serialize)]
+pub struct CountRequest<'a> {
+    pub model: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<Text<'a>>,
+    pub input: Vec<Item<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<Tool<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_choice: Option<ToolChoice<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parallel_tool_calls: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<Reasoning>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextOptions<'a>>,
+}
+
 /// One item of `input`. None carries `id` or `status` (Q-M4).
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

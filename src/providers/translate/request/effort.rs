@@ -1,11 +1,9 @@
 //! How hard the model shall think (WIRE.md §1.4b).
 
-use std::borrow::Cow;
-
 use super::RequestContext;
 use super::tools::Tools;
 use crate::providers::anthropic::wire::{MessagesRequest, OutputConfig, Thinking, loose};
-use crate::providers::json_text::JsonText;
+use crate::providers::json_text::decoded;
 use crate::providers::openai::models::Effort;
 use crate::providers::translate::Parameter;
 
@@ -50,18 +48,14 @@ pub(super) fn choose(request: &MessagesRequest<'_>, context: &RequestContext<'_>
     Thought { effort, summary }
 }
 
-fn text<'a>(raw: Option<&'a serde_json::value::RawValue>) -> Cow<'a, str> {
-    raw.and_then(JsonText::of).map_or(Cow::Borrowed(""), JsonText::decode)
-}
-
 /// Q-E1 to Q-E3. A request without `thinking` is a side request whatever effort it names, unless it is a subagent's
 /// own turn.
 fn wish(thinking: Option<&Thinking<'_>>, config: &OutputConfig<'_>, own_turn: bool) -> Wish {
-    let stated = || Effort::of(&text(config.effort)).map_or(Wish::Default, Wish::Level);
+    let stated = || Effort::of(&decoded(config.effort)).map_or(Wish::Default, Wish::Level);
     let Some(thinking) = thinking else {
         return if own_turn { stated() } else { Wish::Lowest };
     };
-    match (&*text(thinking.kind), loose(thinking.budget_tokens)) {
+    match (&*decoded(thinking.kind), loose(thinking.budget_tokens)) {
         ("disabled", _) => Wish::Lowest,
         ("enabled", Some(tokens)) => Wish::Budget(tokens),
         _ => stated(),
@@ -73,8 +67,8 @@ fn level(budget_tokens: u64, accepted: &[Effort]) -> Effort {
     match budget_tokens {
         ..512 if accepted.contains(&Effort::Minimal) => Effort::Minimal,
         ..=1024 => Effort::Low,
-        ..=8192 => Effort::Medium,
-        ..=24576 => Effort::High,
+        1025..=8192 => Effort::Medium,
+        8193..=24576 => Effort::High,
         _ => Effort::XHigh,
     }
 }
@@ -96,5 +90,5 @@ fn raised_for_search(effort: Effort, tools: &Tools<'_>, accepted: &[Effort]) -> 
 
 /// Whether the person sees the thinking (Q-E6).
 fn is_shown(thinking: &Thinking<'_>) -> bool {
-    text(thinking.kind) != "disabled" && text(thinking.display) != "omitted"
+    decoded(thinking.kind) != "disabled" && decoded(thinking.display) != "omitted"
 }

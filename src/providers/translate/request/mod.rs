@@ -1,10 +1,11 @@
 //! Messages request to Responses body (WIRE.md §1).
 //!
 //! The rooms in the order in which a request passes them: [`names`] makes tool names legal, [`system`] becomes
-//! `instructions`, [`messages`] become input items (their content by [`parts`], their tool results by [`results`], their
+//! `instructions`, [`messages`] become input items ([`assistant`] turns apart; content by [`parts`], tool results by [`results`],
 //! thinking by [`reasoning`]), [`pairing`] sees to it that every call has its output, [`tools`] and [`schema`] declare
 //! functions, [`effort`] and [`parameters`] fill in the rest. Pure: the same request and context give the same bytes.
 
+mod assistant;
 mod effort;
 mod messages;
 mod names;
@@ -22,10 +23,12 @@ mod tests;
 
 use std::borrow::Cow;
 
+use serde::Serialize;
+
 use crate::providers::anthropic::wire::{Content, Message, MessagesRequest};
-use crate::providers::json_text::JsonText;
+use crate::providers::json_text::{decoded, mend_surrogates};
 use crate::providers::openai::models::{Effort, ModelFacts};
-use crate::providers::openai::wire::request::{Item, Origin, Output, Part, ResponsesRequest};
+use crate::providers::openai::wire::request::{CountRequest, Item, Origin, Output, Part, ResponsesRequest};
 use crate::providers::profile::Profile;
 use crate::providers::translate::{ApiError, Dropped, Omissions, Parameter, ReplyContext};
 
@@ -103,6 +106,58 @@ impl ImagePlace {
 /// 400 `invalid_request_error` with a path where a request asks for what cannot be translated: an unknown role, a file
 /// id, MCP servers, a forced tool that the upstream cannot have, or no content at all.
 pub fn translate(request: &MessagesRequest<'_>, context: &RequestContext<'_>) -> Result<Translated, ApiError> {
+    let cache_key = parameters::cache_key(request, context);
+    let mut draft = draft(request, context)?;
+    draft.body.prompt_cache_key = cache_key.as_deref().filter(|_| context.sends(Parameter::PromptCacheKey));
+    let body = write(&draft.body, request.size())?;
+    let input = &draft.body.input;
+    let reply = ReplyContext {
+        profile: context.profile.kind,
+        requested_model: request.model().into_owned(),
+        upstream_model: context.model.id.clone(),
+        tool_names: draft.names.into_tool_names(),
+        stop_sequences: request.stop_sequences(),
+        max_output_tokens: draft.body.max_output_tokens,
+        input_estimate: (body.len().saturating_sub(opaque_bytes(input)) / 4) as u64,
+        scope: context.scope.to_owned(),
+    };
+    let replays = input.iter().any(|item| matches!(item, Item::Reasoning { .. }));
+    let reasoning = draft.body.reasoning.as_ref();
+    Ok(Translated {
+        body,
+        reply,
+        images: image_places(input),
+        dropped: draft.dropped,
+        effort: reasoning.and_then(|reasoning| reasoning.effort),
+        summary: reasoning.is_some_and(|reasoning| reasoning.summary.is_some()),
+        replayed_reasoning: draft.replayed_reasoning.filter(|_| replays),
+        cache_key,
+    })
+}
+
+/// The body of `POST /responses/input_tokens` for a request: of the translated body what that endpoint knows
+/// (WIRE.md §4).
+///
+/// # Errors
+/// As [`translate`].
+pub fn translate_for_count(request: &MessagesRequest<'_>, context: &RequestContext<'_>) -> Result<Vec<u8>, ApiError> {
+    let full = draft(request, context)?.body;
+    let ResponsesRequest {
+        model, instructions, input, tools, tool_choice, parallel_tool_calls, reasoning, text, ..
+    } = full;
+    let counted = CountRequest { model, instructions, input, tools, tool_choice, parallel_tool_calls, reasoning, text };
+    write(&counted, request.size())
+}
+
+/// A body that lacks nothing but its cache key, and what was learned on the way.
+struct Draft<'a> {
+    body: ResponsesRequest<'a>,
+    names: names::Names,
+    dropped: Dropped,
+    replayed_reasoning: Option<usize>,
+}
+
+fn draft<'a>(request: &MessagesRequest<'a>, context: &RequestContext<'a>) -> Result<Draft<'a>, ApiError> {
     parameters::refuse_untranslatable(request)?;
     let mut dropped = Dropped::default();
     let names = names::Names::of(request);
@@ -113,12 +168,7 @@ pub fn translate(request: &MessagesRequest<'_>, context: &RequestContext<'_>) ->
     }
     let tools = tools::translate(request, context, &names, &conversation.late_tools, &mut dropped)?;
     let thought = effort::choose(request, context, &tools);
-    let cache_key = parameters::cache_key(request, context);
     let parameters = parameters::translate(request, context, &thought, &tools, &mut dropped);
-
-    let (images, replays) = (image_places(&input), input.iter().any(|item| matches!(item, Item::Reasoning { .. })));
-    let opaque = opaque_bytes(&input);
-    let max_output_tokens = parameters.max_output_tokens;
     let body = ResponsesRequest {
         model: context.model.id.as_str(),
         instructions: system::translate(request, context, &tools.blocked_domains),
@@ -126,23 +176,9 @@ pub fn translate(request: &MessagesRequest<'_>, context: &RequestContext<'_>) ->
         tool_choice: tools.choice.filter(|_| context.sends(Parameter::ToolChoice)),
         parallel_tool_calls: tools.parallel.filter(|_| context.sends(Parameter::ParallelToolCalls)),
         tools: tools.declared,
-        prompt_cache_key: cache_key.as_deref().filter(|_| context.sends(Parameter::PromptCacheKey)),
         ..parameters
     };
-    let summary = body.reasoning.as_ref().is_some_and(|reasoning| reasoning.summary.is_some());
-    let body = write(&body, request.size())?;
-    let reply = ReplyContext {
-        profile: context.profile.kind,
-        requested_model: request.model().into_owned(),
-        upstream_model: context.model.id.clone(),
-        tool_names: names.into_tool_names(),
-        stop_sequences: request.stop_sequences(),
-        max_output_tokens,
-        input_estimate: (body.len().saturating_sub(opaque) / 4) as u64,
-        scope: context.scope.to_owned(),
-    };
-    let replayed_reasoning = conversation.replayed_reasoning.filter(|_| replays);
-    Ok(Translated { body, reply, cache_key, images, dropped, effort: thought.effort, summary, replayed_reasoning })
+    Ok(Draft { body, names, dropped, replayed_reasoning: conversation.replayed_reasoning })
 }
 
 /// The answer to a conversation that repeats broken tool calls for ever (DESIGN.md §6): the last five assistant turns
@@ -163,12 +199,12 @@ fn holds_only_broken_calls(message: &Message<'_>) -> bool {
     let Some(Content::Blocks(blocks)) = &message.content else { return false };
     let mut calls = blocks.iter().filter(|block| block.kind() == "tool_use").peekable();
     calls.peek().is_some()
-        && calls.all(|call| call.input.is_some_and(|input| messages::unparsed_input(input).is_some()))
+        && calls.all(|call| call.input.is_some_and(|input| assistant::unparsed_input(input).is_some()))
 }
 
 /// A message's role, decoded; empty if it has none.
 fn role<'a>(message: &Message<'a>) -> Cow<'a, str> {
-    message.role.and_then(JsonText::of).map_or(Cow::Borrowed(""), JsonText::decode)
+    decoded(message.role)
 }
 
 /// A real user message: one that answers no tool call.
@@ -180,10 +216,11 @@ fn is_prompt(message: &Message<'_>) -> bool {
     role(message) == "user" && !answers
 }
 
-fn write(body: &ResponsesRequest<'_>, request_size: usize) -> Result<Vec<u8>, ApiError> {
+fn write(body: &impl Serialize, request_size: usize) -> Result<Vec<u8>, ApiError> {
     let mut bytes = Vec::with_capacity(request_size + request_size / 4 + 1024);
     serde_json::to_writer(&mut bytes, body)
         .map_err(|error| ApiError::invalid(format!("the request cannot be written as JSON: {error}")))?;
+    mend_surrogates(&mut bytes);
     Ok(bytes)
 }
 

@@ -1,14 +1,12 @@
 //! Everything of a request that is neither content nor a tool (WIRE.md §1.4).
 
-use std::borrow::Cow;
-
 use super::RequestContext;
 use super::effort::Thought;
 use super::schema::strict_eligible;
 use super::tools::Tools;
 use crate::providers::anthropic::wire::{Members, MessagesRequest, OutputFormat, loose};
 use crate::providers::digest::{sha256_hex, sha256_uuid};
-use crate::providers::json_text::JsonText;
+use crate::providers::json_text::{JsonText, decoded};
 use crate::providers::openai::models::{Effort, Sampling};
 use crate::providers::openai::wire::request::{Format, Reasoning, ResponsesRequest, StreamOptions, TextOptions};
 use crate::providers::profile::{ProfileKind, Store};
@@ -45,9 +43,9 @@ pub(super) fn translate<'a>(
         dropped.note("top_k");
     }
     let samples = may_sample(context, thought);
-    let has_sampling = request.temperature().is_some() || request.top_p().is_some();
-    if has_sampling && !samples {
-        dropped.note("sampling");
+    let sampling = [("temperature", request.temperature()), ("top_p", request.top_p())];
+    for (name, _) in sampling.iter().filter(|(_, value)| value.is_some() && !samples) {
+        dropped.note(*name);
     }
     let reasons = thought.effort.is_some() || thought.summary;
     ResponsesRequest {
@@ -118,7 +116,7 @@ fn text_options<'a>(
 ) -> Option<TextOptions<'a>> {
     let raw = request.output_config().format.or(request.output_format())?;
     let format: OutputFormat<'a> = loose(Some(raw)).unwrap_or_default();
-    let kind = format.kind.and_then(JsonText::of).map_or(Cow::Borrowed(""), JsonText::decode);
+    let kind = decoded(format.kind);
     let members: Option<Members<'a>> = loose(format.schema);
     let (Some(schema), Some(members), "json_schema") = (format.schema, members, &*kind) else {
         dropped.note("output_format");

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::RequestContext;
 use super::names::Names;
 use crate::providers::anthropic::wire::{Block, Content, Source, loose};
-use crate::providers::json_text::{JsonText, TextWriter, inside, join, quote};
+use crate::providers::json_text::{JsonText, TextWriter, decoded, inside, join, quote};
 use crate::providers::openai::wire::request::{Origin, Part, Text};
 use crate::providers::profile::ProfileKind;
 use crate::providers::translate::{ApiError, Dropped};
@@ -45,7 +45,7 @@ impl<'a> PartWriter<'_, 'a> {
             "tool_reference" => parts.extend(self.tool_reference(block)),
             "thinking" | "redacted_thinking" => self.dropped.note("thinking.user"),
             other => {
-                self.dropped.note(kind_of(other));
+                self.dropped.note(noted("block", other));
                 parts.push(composed(&compact(block)));
             }
         }
@@ -54,7 +54,7 @@ impl<'a> PartWriter<'_, 'a> {
 
     fn image(&mut self, block: &Block<'a>, origin: Origin) -> Result<Option<Part<'a>>, ApiError> {
         let source: Source<'a> = loose(block.source).unwrap_or_default();
-        let kind = source.kind.and_then(JsonText::of).map_or(Cow::Borrowed(""), JsonText::decode);
+        let kind = decoded(source.kind);
         let image_url = match &*kind {
             "file" => return Err(file_source("image", origin)),
             _ if self.context.omit.images => return Ok(Some(composed(IMAGE_OMITTED))),
@@ -69,7 +69,7 @@ impl<'a> PartWriter<'_, 'a> {
 
     fn document(&mut self, block: &Block<'a>, origin: Origin, parts: &mut Vec<Part<'a>>) -> Result<(), ApiError> {
         let source: Source<'a> = loose(block.source).unwrap_or_default();
-        let kind = source.kind.and_then(JsonText::of).map_or(Cow::Borrowed(""), JsonText::decode);
+        let kind = decoded(source.kind);
         match &*kind {
             "file" => return Err(file_source("document", origin)),
             "base64" => parts.extend(source.data.and_then(JsonText::of).map(|data| pdf(block, data, origin))),
@@ -148,10 +148,11 @@ pub(super) fn composed(text: &str) -> Part<'static> {
     Part::InputText { text: quote(text) }
 }
 
-/// The name under which a dropped block is noted: its type, which the client chose, so of bounded length.
-pub(super) fn kind_of(block_type: &str) -> String {
-    let kind: String = block_type.chars().take(64).filter(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-    format!("block.{kind}")
+/// The name under which something dropped is noted: its type, which the client chose, so of bounded length and no
+/// content.
+pub(super) fn noted(what: &str, kind: &str) -> String {
+    let kind: String = kind.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect();
+    format!("{what}.{kind}")
 }
 
 fn file_source(kind: &str, origin: Origin) -> ApiError {

@@ -52,11 +52,10 @@ fn plain<'a>(block: &Block<'a>, in_tool_loop: bool) -> Option<Item<'a>> {
 }
 
 /// Undoes `claude`'s reordering (Q-R5): reasoning that stood behind a call of the same message moves back there.
-/// `replays` holds the items' indices, ascending.
-pub(super) fn restore_order(items: &mut Vec<Item<'_>>, replays: &[(usize, Replay<'_>)]) {
+/// `moves` holds the items' indices, ascending, and the calls' ids.
+pub(super) fn restore_order(items: &mut [Item<'_>], moves: &[(usize, String)]) {
     // From the last to the first, so that several behind one call keep their order.
-    for (from, replay) in replays.iter().rev() {
-        let Some(after) = &replay.after else { continue };
+    for (from, after) in moves.iter().rev() {
         let is_call = |item: &Item<'_>| matches!(item, Item::FunctionCall { call_id, .. } if **call_id == **after);
         if let Some(distance) = items[*from..].iter().position(is_call) {
             items[*from..=*from + distance].rotate_left(1);

@@ -7,9 +7,10 @@ use serde_json::value::RawValue;
 use super::RequestContext;
 use super::messages::LateTool;
 use super::names::Names;
+use super::parts::noted;
 use super::schema::{parameters, strict_eligible};
 use crate::providers::anthropic::wire::{Members, MessagesRequest, Tool as ClientTool, loose};
-use crate::providers::json_text::{JsonText, TextWriter, quote};
+use crate::providers::json_text::{JsonText, TextWriter, decoded, quote};
 use crate::providers::openai::wire::request::{AllowedTool, ChosenTool, Filters, Text, Tool, ToolChoice, UserLocation};
 use crate::providers::translate::{ApiError, Dropped};
 
@@ -54,7 +55,7 @@ pub(super) fn translate<'a>(
             Kind::WebSearch => tools.web_search(tool),
             Kind::Placeholder => {}
             Kind::Gone => {
-                dropped.note(format!("tool.{}", tool.kind().chars().take(64).collect::<String>()));
+                dropped.note(noted("tool", &tool.kind()));
                 gone.extend(tool.name.and_then(JsonText::of).map(JsonText::decode));
             }
         }
@@ -194,7 +195,7 @@ fn choose<'a>(
     names: &Names,
     gone: &[Cow<'a, str>],
 ) -> Result<Option<ToolChoice<'a>>, ApiError> {
-    let kind = choice.kind.and_then(JsonText::of).map_or(Cow::Borrowed(""), JsonText::decode);
+    let kind = decoded(choice.kind);
     let name = choice.name.and_then(JsonText::of);
     let chosen = match (&*kind, name) {
         ("auto", _) => ToolChoice::Mode("auto"),

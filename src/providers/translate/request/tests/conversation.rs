@@ -128,9 +128,7 @@ fn odd_but_legal_json_is_read_leniently() {
     let parsed = MessagesRequest::parse(request.as_bytes()).unwrap();
     assert_eq!((&*parsed.model(), parsed.max_tokens(), parsed.stream()), ("b", Some(1000), false));
     for kind in KINDS {
-        // The invariants are checked on what serde_json reads, which has no lone surrogates.
-        let sound = request.replace(r"\udc00", "").replace(r"A\ud83d", "A");
-        assert!(Upstream::of(kind, "gpt-5.5").try_bytes(sound.as_bytes()).is_ok());
+        assert!(Upstream::of(kind, "gpt-5.5").try_bytes(request.as_bytes()).is_ok());
     }
 }
 
