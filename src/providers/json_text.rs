@@ -216,6 +216,16 @@ pub fn mend_surrogates(json: &mut [u8]) {
     }
 }
 
+/// The same for JSON that is to be quoted, and so is escaped once more.
+pub fn mended(json: &str) -> Cow<'_, str> {
+    if !json.contains("\\u") {
+        return Cow::Borrowed(json);
+    }
+    let mut bytes = json.as_bytes().to_vec();
+    mend_surrogates(&mut bytes);
+    String::from_utf8(bytes).map_or(Cow::Borrowed(json), Cow::Owned)
+}
+
 /// The UTF-16 unit of the escape `\uXXXX` at `start`, if there is one.
 fn unit_at(json: &[u8], start: usize) -> Option<u16> {
     let digits = json.get(start..start + 6)?.strip_prefix(b"\\u")?;

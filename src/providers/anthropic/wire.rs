@@ -17,7 +17,6 @@ use crate::providers::json_text::{JsonText, Lossy, decoded, quote};
 use crate::providers::translate::ApiError;
 
 /// A Messages request that has what every request must have: a model, messages, and (but for counting) a limit.
-#[derive(Debug)]
 pub struct MessagesRequest<'a> {
     body: Body<'a>,
     model: Cow<'a, str>,
@@ -150,6 +149,13 @@ impl<'a> MessagesRequest<'a> {
     /// Top-level keys that we do not know; their values may hold private matters and are never logged (Q0.2).
     pub fn unknown_keys(&self) -> impl Iterator<Item = &str> {
         self.body.others.iter().map(|(key, _)| &**key)
+    }
+}
+
+/// Model and size alone: prompts do not belong in logs.
+impl fmt::Debug for MessagesRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MessagesRequest").field("model", &self.model).field("size", &self.size).finish_non_exhaustive()
     }
 }
 

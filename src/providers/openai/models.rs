@@ -285,3 +285,56 @@ pub fn scope(kind: ProfileKind, origin: &str, account: Option<&str>) -> String {
     digits.truncate(12);
     digits
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(kind: ProfileKind, id: &str) -> ModelFacts {
+        ModelFacts::of(&ModelId::from(id), &Profile::of(kind), None)
+    }
+
+    #[test]
+    fn a_date_is_no_part_of_a_family() {
+        let cases = [
+            ("gpt-5.5", "gpt-5.5"),
+            ("gpt-5.5-2026-04-01", "gpt-5.5"),
+            ("gpt-4o-2024-11-20", "gpt-4o"),
+            ("model-20260401", "model"),
+            ("20260401", "20260401"),
+            ("2026-04-01", "2026-04-01"),
+            ("gpt-4-0613", "gpt-4-0613"),
+            ("", ""),
+            ("é-2026-04-01", "é"),
+        ];
+        for (id, family) in cases {
+            assert_eq!(undated(id), family);
+        }
+    }
+
+    #[test]
+    fn a_scope_names_profile_origin_and_account_in_twelve_hex_digits() {
+        let base = scope(ProfileKind::Codex, "https://chatgpt.com", Some("a"));
+        assert!(base.len() == 12 && base.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        assert_ne!(base, scope(ProfileKind::Codex, "https://chatgpt.com", Some("b")));
+        assert_ne!(base, scope(ProfileKind::OpenAi, "https://chatgpt.com", Some("a")));
+        assert_ne!(base, scope(ProfileKind::Codex, "https://example.com", Some("a")));
+    }
+
+    #[test]
+    fn any_text_is_a_model_id() {
+        for id in ["", "gpt-", "gpt-5.", "gpt-99999999999999999999", "o", "o3", "-", "é", "ft:gpt-4.1:org::x"] {
+            for kind in [ProfileKind::OpenAi, ProfileKind::Codex, ProfileKind::Custom] {
+                assert_eq!(facts(kind, id).id.as_str(), id);
+            }
+        }
+        assert!(!facts(ProfileKind::OpenAi, "ft:gpt-4.1:org::x").reasons);
+    }
+
+    #[test]
+    fn the_custom_profile_knows_no_family() {
+        let facts = facts(ProfileKind::Custom, "gpt-5.5");
+        assert_eq!((facts.phase, facts.context_window, facts.max_output), (false, None, None));
+        assert_eq!(facts.sampling, Sampling::Always);
+    }
+}

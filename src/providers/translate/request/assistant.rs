@@ -9,7 +9,7 @@ use super::messages::{MessageWriter, call_id};
 use super::parts::noted;
 use super::reasoning;
 use crate::providers::anthropic::wire::{Block, Members, loose};
-use crate::providers::json_text::{JsonText, join, quote};
+use crate::providers::json_text::{JsonText, join, mended, quote};
 use crate::providers::openai::wire::request::{Item, Part, Phase, Role, Text};
 use crate::providers::translate::ApiError;
 
@@ -162,7 +162,7 @@ fn arguments<'a>(input: Option<&'a RawValue>) -> Text<'a> {
         let text = text.decode();
         return quote(if is_object(&text) { &text } else { EMPTY });
     }
-    quote(if input.get().starts_with('{') { input.get() } else { EMPTY })
+    quote(&if input.get().starts_with('{') { mended(input.get()) } else { Cow::Borrowed(EMPTY) })
 }
 
 fn is_object(json: &str) -> bool {

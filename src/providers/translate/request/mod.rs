@@ -22,6 +22,7 @@ mod tools;
 mod tests;
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde::Serialize;
 
@@ -54,7 +55,7 @@ impl RequestContext<'_> {
 }
 
 /// A request as it goes upstream, and what must be remembered of it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Translated {
     /// The JSON of the Responses body.
     pub body: Vec<u8>,
@@ -70,6 +71,23 @@ pub struct Translated {
     pub summary: bool,
     /// The first message whose reasoning is replayed: the N of Q-R7's last answer. Absent: nothing is replayed.
     pub replayed_reasoning: Option<usize>,
+}
+
+/// Without the body: prompts do not belong in logs.
+impl fmt::Debug for Translated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { body, reply, cache_key, images, dropped, effort, summary, replayed_reasoning } = self;
+        f.debug_struct("Translated")
+            .field("body_bytes", &body.len())
+            .field("reply", reply)
+            .field("cache_key", cache_key)
+            .field("images", images)
+            .field("dropped", dropped)
+            .field("effort", effort)
+            .field("summary", summary)
+            .field("replayed_reasoning", replayed_reasoning)
+            .finish()
+    }
 }
 
 /// An image or a file in the translated body, and the client's block it was made of (WIRE.md §3.2, image row).
@@ -157,6 +175,7 @@ struct Draft<'a> {
     replayed_reasoning: Option<usize>,
 }
 
+/// Everything that makes the body comes together here; another lane (another shape of the same content) starts here.
 fn draft<'a>(request: &MessagesRequest<'a>, context: &RequestContext<'a>) -> Result<Draft<'a>, ApiError> {
     parameters::refuse_untranslatable(request)?;
     let mut dropped = Dropped::default();

@@ -42,10 +42,13 @@ impl Names {
                 taken.insert(name.escaped());
             }
         });
-        let claims = |candidate: &str| odd.iter().filter(|name| replaced(name) == candidate).count();
+        let mut claims: BTreeMap<String, usize> = BTreeMap::new();
+        for name in &odd {
+            *claims.entry(replaced(name)).or_default() += 1;
+        }
         let sent = |name: &String| {
             let candidate = replaced(name);
-            let free = conforms(&candidate) && !taken.contains(&*candidate) && claims(&candidate) == 1;
+            let free = conforms(&candidate) && !taken.contains(&*candidate) && claims.get(&candidate) == Some(&1);
             if free { candidate } else { hashed(name) }
         };
         Self { changed: odd.iter().map(|name| (name.clone(), sent(name))).collect() }

@@ -133,6 +133,19 @@ fn odd_but_legal_json_is_read_leniently() {
 }
 
 #[test]
+fn a_text_that_was_cut_inside_a_character_is_mended() {
+    let request = r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a\ud83d"}]},
+        {"role":"assistant","content":[{"type":"tool_use","id":"1","name":"f","input":{"a":"\ude00"}}]},
+        {"role":"user","content":[{"type":"tool_result","tool_use_id":"1","content":"\ud83d\ude00"}]}]}"#;
+    let translated = Upstream::openai().try_bytes(request.as_bytes()).unwrap();
+    let body: Value = serde_json::from_slice(&translated.body).unwrap();
+    assert_eq!(body["input"][0]["content"][0]["text"], "a\u{fffd}");
+    let arguments: Value = serde_json::from_str(body["input"][1]["arguments"].as_str().unwrap()).unwrap();
+    assert_eq!(arguments, json!({"a": "\u{fffd}"}));
+    assert_eq!(body["input"][2]["output"], "😀");
+}
+
+#[test]
 fn q_s1_system_blocks_are_joined_with_an_empty_line() {
     let body = Upstream::openai().body_with(json!({"system": [text("a\"\n"), text(""), text("b")]}));
     assert_eq!(body["instructions"], "a\"\n\n\nb");

@@ -105,3 +105,17 @@ fn long_names_and_ids_of_the_real_client_are_mapped_and_back() {
     assert!(!translated.images.is_empty());
     Upstream::of(ProfileKind::Codex, "gpt-5.5").body(recorded("long_tool_id.json"));
 }
+
+#[test]
+fn a_count_holds_what_the_counting_endpoint_knows_and_nothing_else() {
+    let known = ["model", "instructions", "input", "tools", "tool_choice", "parallel_tool_calls", "reasoning", "text"];
+    for name in ["count_tokens_min.json", "title_stream.json", "bare_mode.json"] {
+        let (request, upstream) = (recorded(name), Upstream { session: Some("s"), ..Upstream::openai() });
+        let (count, full) = (upstream.count_body(&request), upstream.body(request));
+        for (key, value) in count.as_object().unwrap() {
+            assert!(known.contains(&key.as_str()), "{key}");
+            assert_eq!(value, &full[key], "{name} {key}");
+        }
+        assert_eq!(count["input"], full["input"]);
+    }
+}

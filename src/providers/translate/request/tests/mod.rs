@@ -12,7 +12,7 @@ mod tools;
 
 use serde_json::{Value, json};
 
-use super::{RequestContext, Translated, translate};
+use super::{RequestContext, Translated, translate, translate_for_count};
 use crate::ids::ModelId;
 use crate::providers::anthropic::wire::MessagesRequest;
 use crate::providers::openai::models::{ModelEntry, ModelFacts};
@@ -54,20 +54,31 @@ impl Upstream {
         ModelFacts::of(&ModelId::from(self.model), &self.profile, self.entry.as_ref())
     }
 
-    fn try_bytes(&self, request: &[u8]) -> Result<Translated, ApiError> {
-        let facts = self.facts();
-        let context = RequestContext {
+    fn context<'c>(&'c self, facts: &'c ModelFacts) -> RequestContext<'c> {
+        RequestContext {
             profile: &self.profile,
             scope: SCOPE,
-            model: &facts,
+            model: facts,
             session_id: self.session,
             agent_id: self.agent,
             omit: &self.omit,
-        };
-        let translated = translate(&MessagesRequest::parse_for_count(request)?, &context)?;
+        }
+    }
+
+    fn try_bytes(&self, request: &[u8]) -> Result<Translated, ApiError> {
+        let facts = self.facts();
+        let translated = translate(&MessagesRequest::parse_for_count(request)?, &self.context(&facts))?;
         let body: Value = serde_json::from_slice(&translated.body).expect("the body is JSON");
         invariants::check(self.profile.kind, &body);
         Ok(translated)
+    }
+
+    /// The body that asks how many tokens a request has.
+    fn count_body(&self, request: &Value) -> Value {
+        let (facts, bytes) = (self.facts(), request.to_string());
+        let request = MessagesRequest::parse_for_count(bytes.as_bytes()).expect("the request is read");
+        let body = translate_for_count(&request, &self.context(&facts)).expect("the request is translated");
+        serde_json::from_slice(&body).expect("the body is JSON")
     }
 
     fn translated(&self, request: &Value) -> Translated {

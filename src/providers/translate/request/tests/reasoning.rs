@@ -151,3 +151,14 @@ fn q_m8_the_envelopes_phase_beats_the_derived_one() {
     ]);
     assert_eq!(Upstream::openai().input(messages)[2]["phase"], "commentary");
 }
+
+#[test]
+fn q_r2_thinking_that_is_dropped_leaves_no_cut_in_the_text() {
+    let text = |text: &str| json!({"type": "text", "text": text});
+    let messages = json!([
+        {"role": "user", "content": "go"},
+        {"role": "assistant", "content": [text("a"), thinking("EqQBCkYI"), text("b")]},
+    ]);
+    let input = Upstream::custom().input(messages);
+    assert_eq!(input[1]["content"], json!([{"type": "output_text", "text": "a\n\nb"}]));
+}
