@@ -64,8 +64,10 @@ fn wish(thinking: Option<&Thinking<'_>>, config: &OutputConfig<'_>, own_turn: bo
 
 /// Q-E3.
 fn level(budget_tokens: u64, accepted: &[Effort]) -> Effort {
+    if budget_tokens < 512 && accepted.contains(&Effort::Minimal) {
+        return Effort::Minimal;
+    }
     match budget_tokens {
-        ..512 if accepted.contains(&Effort::Minimal) => Effort::Minimal,
         ..=1024 => Effort::Low,
         1025..=8192 => Effort::Medium,
         8193..=24576 => Effort::High,
