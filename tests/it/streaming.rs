@@ -4,7 +4,9 @@
 use serde_json::{Value, json};
 
 use crate::support::anthropic_reader::Message;
-use crate::support::bodies::{RED_PIXEL, first_request, main_request, plain_request, recorded, tool_result, user};
+use crate::support::bodies::{
+    RED_PIXEL, all_recorded, first_request, main_request, plain_request, recorded, tool_result, user,
+};
 use crate::support::http_client::{BodyEnd, Event};
 use crate::support::scene::Scene;
 
@@ -205,15 +207,27 @@ fn a_title_request_gets_its_json() {
 }
 
 #[test]
-fn the_recorded_main_request_is_taken_by_both_services() {
-    let script = json!([{"on": "turn", "reply": {"stream": [{"text": "Fine."}]}}]);
-    for scene in [Scene::openai(script.clone()), Scene::codex(script)] {
-        let mut body = recorded("2.1.330/main_first_turn");
-        body["model"] = json!("anthropic/gpt-5.5");
-        assert_eq!(scene.message(&body).text(), "Fine.");
-        let sent = scene.upstream.only_request().body.to_string();
-        assert!(!sent.contains("x-anthropic-billing-header"));
-        assert!(!sent.contains("DeferredToolPlaceholder"));
+fn every_recorded_request_is_taken_by_every_service() {
+    let script = json!([{"on": "any", "times": 0, "reply": {"stream": [{"text": "Fine."}]}}]);
+    for (scene, model) in [
+        (Scene::openai(script.clone()), "anthropic/gpt-5.5"),
+        (Scene::codex(script.clone()), "anthropic/gpt-5.5"),
+        (Scene::custom(script), "anthropic/qwen3-coder"),
+    ] {
+        for (name, mut body) in all_recorded() {
+            // Web search is the services' own tool; a local server has none.
+            if scene.backend == "local" && name.starts_with("websearch") {
+                continue;
+            }
+            body["model"] = json!(model);
+            let answer = scene.post("/v1/messages?beta=true", &body);
+            assert_eq!(answer.status, 200, "{name} on {}: {}", scene.backend, answer.text());
+        }
+        for request in scene.upstream.requests() {
+            let sent = request.body.to_string();
+            assert!(!sent.contains("x-anthropic-billing-header"));
+            assert!(!sent.contains("DeferredToolPlaceholder"));
+        }
     }
 }
 

@@ -114,7 +114,7 @@ fn each_profile_has_its_own_allow_list() {
     assert_eq!(connection.read_response().status, 401);
 
     let custom = Upstream::start(&["--profile", "custom"]);
-    let body = json!({"model": "m", "stream": true, "input": [user("hi")], "prompt_cache_key": "k",
+    let body = json!({"model": "m", "stream": true, "input": [user("hi")], "safety_identifier": "k",
         "reasoning": {"effort": "xhigh"}});
     assert_eq!(post(&custom, "/v1/responses", &body).read_response().status, 400);
     assert_eq!(custom.take_violations().len(), 2);

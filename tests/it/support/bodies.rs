@@ -1,13 +1,41 @@
 //! Requests as `claude` sends them: recorded ones from `tests/fixtures/claude`, and small ones built by hand.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::{Value, json};
 
 /// The body of a recorded request, such as `title_stream`.
 pub fn recorded(name: &str) -> Value {
-    let path = format!("{}/tests/fixtures/claude/{name}.json", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let recording: Value = serde_json::from_str(&text).expect("a recording is JSON");
-    recording["body"].clone()
+    read_recording(&recordings().join(format!("{name}.json")))["body"].clone()
+}
+
+/// Every recorded `POST /v1/messages`: the file's name and the body.
+pub fn all_recorded() -> Vec<(String, Value)> {
+    let mut folders = vec![recordings()];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder of the repository").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "json") {
+                let recording = read_recording(&path);
+                if recording["path"].as_str().is_some_and(|path| path.starts_with("/v1/messages?")) {
+                    found.push((entry.file_name().to_string_lossy().into_owned(), recording["body"].clone()));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn recordings() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/claude")
+}
+
+fn read_recording(path: &Path) -> Value {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// A main request with the tools `Bash`, `Read` and `WebSearch` and these messages.

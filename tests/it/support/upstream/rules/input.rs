@@ -105,7 +105,7 @@ fn check_part(part: &Map<String, Value>, kind: &str, profile: Profile, param: &s
             findings.check(part.get("refusal").is_some_and(Value::is_string), format!("{param}.refusal"), "no string");
         }
         "input_image" => check_image(part, profile, param, findings),
-        _ => check_file(part, profile, param, findings),
+        _ => check_file(part, param, findings),
     }
 }
 
@@ -120,9 +120,8 @@ fn check_image(part: &Map<String, Value>, profile: Profile, param: &str, finding
     findings.check(good, format!("{param}.image_url"), "neither http nor a base64 data URL of an image");
 }
 
-fn check_file(part: &Map<String, Value>, profile: Profile, param: &str, findings: &mut Findings) {
+fn check_file(part: &Map<String, Value>, param: &str, findings: &mut Findings) {
     findings.only(part, &["type", "filename", "file_data", "file_url"], param);
-    findings.check(profile != Profile::Custom, param, "local servers take no files");
     match part.get("file_data").and_then(Value::as_str) {
         Some(data) => {
             findings.check(is_data_url(data, &["application/pdf"]), format!("{param}.file_data"), "no PDF data URL");

@@ -151,6 +151,7 @@ const CUSTOM_KEYS: &[&str] = &[
     "store",
     "stream",
     "max_output_tokens",
+    "prompt_cache_key",
     "temperature",
     "top_p",
 ];
@@ -318,7 +319,9 @@ fn check_scalars(fields: &Map<String, Value>, profile: Profile, findings: &mut F
     for key in ["temperature", "top_p"] {
         if let Some(value) = fields.get(key) {
             findings.check(value.is_number(), key, "not a number");
-            let samples = profile == Profile::Custom || !is_reasoning_model(model);
+            // From gpt-5.1 on a model that does not reason in this request may be sampled.
+            let rests = fields.get("reasoning").is_some_and(|reasoning| reasoning["effort"] == "none");
+            let samples = profile == Profile::Custom || !is_reasoning_model(model) || rests;
             findings.check(samples, key, format!("Unsupported parameter: '{key}' is not supported with this model."));
         }
     }
