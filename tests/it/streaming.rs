@@ -65,6 +65,37 @@ fn an_agent_turn_runs_over_two_requests() {
 }
 
 #[test]
+fn the_subscription_is_asked_in_our_own_name_and_by_session() {
+    let scene = Scene::codex(json!([{"on": "any", "times": 0, "reply": {"stream": [{"text": "Fine."}]}}]));
+    scene.message(&first_request("hi"));
+    let request = scene.upstream.only_request();
+    assert_eq!(request.header("originator"), Some("claudette"));
+    let key = request.body["prompt_cache_key"].as_str().expect("a key");
+    assert_eq!(request.header("session-id"), Some(key));
+    assert_eq!(request.header("thread-id"), Some(key));
+    let groups: Vec<usize> = key.split('-').map(str::len).collect();
+    assert_eq!(groups, [8, 4, 4, 4, 12], "{key} is not shaped as a UUID");
+    assert_eq!(request.header("openai-beta"), None);
+}
+
+/// The full lane first; refused, a model that the catalogue calls lite is asked on the lite lane, and that is remembered.
+#[test]
+fn a_model_that_only_knows_the_lite_lane_is_found_out() {
+    let script = json!([
+        {"on": "any", "contains": "additional_tools", "times": 0, "reply": {"stream": [{"text": "Lite."}]}},
+        {"on": "any", "times": 0, "reply": {"status": 404, "json": {"detail": "Model not found gpt-6-sol"}}},
+    ]);
+    let scene = Scene::codex(script);
+    let mut body = first_request("hi");
+    body["model"] = json!("anthropic/gpt-6-sol");
+    assert_eq!(scene.message(&body).text(), "Lite.");
+    assert_eq!(scene.upstream.requests().len(), 2);
+    assert_eq!(scene.message(&body).text(), "Lite.");
+    assert_eq!(scene.upstream.requests().len(), 3, "the second request knows the lane");
+    scene.service.wait_for("upstream.adapted");
+}
+
+#[test]
 fn a_local_server_gets_only_what_it_understands() {
     let script = json!([
         {"on": "turn", "reply": {"stream": [

@@ -123,6 +123,32 @@ fn each_profile_has_its_own_allow_list() {
 }
 
 #[test]
+fn the_lite_lane_has_rules_of_its_own() {
+    let codex = Upstream::start(&["--profile", "codex"]);
+    let tool = json!({"type": "function", "name": "Bash", "strict": false,
+        "parameters": {"type": "object", "properties": {}}});
+    let good = json!({"model": "gpt-6-sol", "store": false, "stream": true, "tool_choice": "auto",
+        "input": [{"type": "additional_tools", "role": "developer", "tools": [tool]}, user("hi")],
+        "parallel_tool_calls": false, "reasoning": {"effort": "low", "context": "all_turns"}});
+    let mut parallel = good.clone();
+    parallel["parallel_tool_calls"] = json!(true);
+    let mut classic = good.clone();
+    classic["input"] = json!([user("hi")]);
+    classic["tools"] = json!([tool]);
+    for (body, violations) in [(&good, 0), (&parallel, 1), (&classic, 1)] {
+        let mut connection = Connection::open(&codex.address);
+        let headers = [("x-openai-internal-codex-responses-lite", "true"), ("content-type", "application/json")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        connection.send("POST", "/backend-api/codex/responses", &headers, body.to_string().as_bytes());
+        connection.read_response();
+        assert_eq!(codex.take_violations().len(), violations, "{body}");
+    }
+    // Without the header the item is nothing that the service knows.
+    assert_eq!(post(&codex, "/backend-api/codex/responses", &good).read_response().status, 400);
+    assert!(!codex.take_violations().is_empty());
+}
+
+#[test]
 fn a_script_decides_what_is_sent_and_when() {
     let upstream = Upstream::start(&["--profile", "openai"]);
     let body = json!({"model": "gpt-5.5", "store": false, "stream": true, "input": [user("hi")]});

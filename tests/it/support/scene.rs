@@ -58,7 +58,7 @@ impl Scene {
             "--account",
             ACCOUNT,
             "--models",
-            "gpt-5.5",
+            "gpt-5.5,gpt-6-sol",
         ]);
         let config = format!(
             "[backends.codex-subscription]\nbase_url = \"http://{}/backend-api\"\n\

@@ -77,6 +77,7 @@ fn reply_to(request: &Request, body: &Value, state: &State, options: &Options) -
         state.violation(sentence);
     }
     let violations = match endpoint {
+        Endpoint::Responses if takes_the_lite_lane(request, options) => rules::check_lite_request(body),
         Endpoint::Responses => rules::check_response_request(body, options.profile),
         Endpoint::Count => rules::check_count_request(body, options.profile),
         Endpoint::Models | Endpoint::Account => Vec::new(),
@@ -96,6 +97,10 @@ fn reply_to(request: &Request, body: &Value, state: &State, options: &Options) -
             Reply::json(500, error_body("no step of the script", "server_error", Value::Null, Value::Null))
         }
     }
+}
+
+fn takes_the_lite_lane(request: &Request, options: &Options) -> bool {
+    options.profile == Profile::Codex && request.header("x-openai-internal-codex-responses-lite") == Some("true")
 }
 
 fn endpoint(request: &Request, profile: Profile) -> Option<Endpoint> {
@@ -147,7 +152,7 @@ fn kind(endpoint: Endpoint, body: &Value) -> &'static str {
         Endpoint::Account => return "account",
         Endpoint::Responses => {}
     }
-    let tools = body["tools"].as_array().map_or(&[][..], Vec::as_slice);
+    let tools = rules::tools_of(body);
     let last = body["input"].as_array().and_then(|items| {
         items.iter().rev().find(|item| !matches!(item["role"].as_str(), Some("developer" | "system")))
     });
@@ -192,6 +197,6 @@ fn codex_model(id: &str) -> Value {
             {"effort": "high", "description": "h"}, {"effort": "xhigh", "description": "x"}],
         "supported_in_api": true, "priority": 1, "support_verbosity": true, "default_reasoning_level": "medium",
         "truncation_policy": {"mode": "tokens", "limit": 10000}, "experimental_supported_tools": [],
-        "base_instructions": "b", "context_window": 272_000, "use_responses_lite": false,
+        "base_instructions": "b", "context_window": 272_000, "use_responses_lite": id != "gpt-5.5",
     })
 }

@@ -227,6 +227,44 @@ pub fn check_response_request(body: &Value, profile: Profile) -> Vec<Violation> 
     findings.0
 }
 
+/// `POST …/codex/responses` on the lite lane: the tools stand in the first item, calls are not parallel, and the whole
+/// reasoning is kept. What remains is checked as any request of the profile.
+pub fn check_lite_request(body: &Value) -> Vec<Violation> {
+    let mut findings = Findings(Vec::new());
+    findings.check(body.get("tools").is_none(), "tools", "unsupported_value: tools belong into input[0] here");
+    let parallel = body.get("parallel_tool_calls");
+    findings.check(parallel == Some(&Value::Bool(false)), "parallel_tool_calls", "unsupported_value: must be false");
+    let context = &body["reasoning"]["context"];
+    findings.check(*context == "all_turns", "reasoning.context", "unsupported_value: must be all_turns");
+    let mut classic = body.clone();
+    let first = body["input"][0].as_object();
+    match first.filter(|item| item.get("type").is_some_and(|kind| kind == "additional_tools")) {
+        Some(item) => {
+            findings.only(item, &["type", "role", "tools"], "input[0]");
+            findings.check(item.get("role").is_some_and(|role| role == "developer"), "input[0].role", "no developer");
+            classic["tools"] = item.get("tools").cloned().unwrap_or_default();
+            if let Some(items) = classic["input"].as_array_mut() {
+                items.remove(0);
+            }
+        }
+        None => drop(classic.as_object_mut().map(|fields| fields.remove("parallel_tool_calls"))),
+    }
+    // The base prompt may stand in a developer message here.
+    if let Some(fields) = classic.as_object_mut() {
+        fields.entry("instructions").or_insert_with(|| json!(""));
+    }
+    findings.0.extend(check_response_request(&classic, Profile::Codex));
+    findings.0
+}
+
+/// The tools of a request, wherever its lane puts them.
+pub fn tools_of(body: &Value) -> &[Value] {
+    let lite =
+        body["input"].as_array().and_then(|items| items.first()).filter(|item| item["type"] == "additional_tools");
+    let tools = lite.map_or(&body["tools"], |item| &item["tools"]);
+    tools.as_array().map_or(&[], Vec::as_slice)
+}
+
 /// `POST /v1/responses/input_tokens`: its own, shorter list of keys.
 pub fn check_count_request(body: &Value, profile: Profile) -> Vec<Violation> {
     let mut findings = Findings(Vec::new());
