@@ -79,14 +79,14 @@ fn http_failures_keep_their_meaning() {
             Told { status: 402, kind: "billing_error", retry: Some("false"), says: &["current quota"] },
         ),
         (
-            "a plan's limit",
+            "a limit that time lifts",
             always(
                 429,
                 none.clone(),
                 json!({"error": {"type": "usage_limit_reached", "message": "limit",
                 "plan_type": "plus", "resets_in_seconds": 3600}}),
             ),
-            Told { status: 429, kind: "rate_limit_error", retry: Some("false"), says: &["plan limit", "plus"] },
+            Told { status: 429, kind: "rate_limit_error", retry: Some("false"), says: &["plus", "resets 20"] },
         ),
         (
             "overload",
@@ -148,6 +148,22 @@ fn http_failures_keep_their_meaning() {
         let scene = Scene::openai(script);
         assert_told(&scene.refusal(&first_request("go")), &told, case);
     }
+}
+
+#[test]
+fn a_used_up_plan_is_named_with_its_end() {
+    let limit = json!({"error": {"type": "usage_limit_reached", "message": "The usage limit has been reached",
+        "plan_type": "plus", "resets_in_seconds": 3600}});
+    let response = Scene::codex(always(429, json!({}), limit)).refusal(&first_request("go"));
+    let told = Told {
+        status: 429,
+        kind: "rate_limit_error",
+        retry: Some("false"),
+        says: &["ChatGPT plan limit reached (plus); resets 20"],
+    };
+    assert_told(&response, &told, "a used up plan");
+    let seconds = response.header("retry-after").and_then(|value| value.parse::<u64>().ok());
+    assert!(seconds.is_some_and(|seconds| (3500..=3600).contains(&seconds)), "{seconds:?}");
 }
 
 #[test]

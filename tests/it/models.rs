@@ -121,7 +121,8 @@ fn a_local_server_with_one_model_needs_no_default() {
         &format!("[backends.vllm]\nkind = \"custom-openai\"\nbase_url = \"http://{}/v1\"\n", upstream.address),
     );
     let service = Service::start(&world, &config);
-    service.wait_for("models.refreshed");
+    // The list is asked for beside the start; what it names then makes the next generation.
+    service.wait_for_line("gateway.replaced", |line| line["cause"] == "model_discovered");
     let environment = service.environment(&world, "vllm");
     assert_eq!(environment["ANTHROPIC_MODEL"].as_deref(), Some("anthropic/tiny"));
     assert_eq!(environment["CLAUDE_CODE_MAX_CONTEXT_TOKENS"].as_deref(), Some("65536"));
