@@ -162,7 +162,7 @@ fn a_stream_cut_in_the_middle_is_taken_up_again() {
     ]);
     let scene = Scene::openai(script);
     let run = run(&scene, "Read", "Answer me.");
-    assert!(run.answer().ends_with("The whole answer."), "{run:#?}");
+    assert!(run.answer().ends_with("The whole answer."), "{run:?}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! The program is the native one of the platform's package under `tests/claude` (postinstall scripts may be off);
 //! `CLAUDETTE_TEST_CLAUDE` names another.
 
+use std::fmt;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -24,7 +25,6 @@ pub struct Claude {
 }
 
 /// What one run printed and how it ended.
-#[derive(Debug)]
 pub struct Run {
     pub lines: Vec<Value>,
     pub code: Option<i32>,
@@ -68,14 +68,14 @@ impl Claude {
 
 impl Run {
     pub fn result(&self) -> &Value {
-        self.lines.iter().rev().find(|line| line["type"] == "result").unwrap_or_else(|| panic!("no result: {self:#?}"))
+        self.lines.iter().rev().find(|line| line["type"] == "result").unwrap_or_else(|| panic!("no result: {self:?}"))
     }
 
     /// The text of the result, which must be a good one.
     pub fn answer(&self) -> &str {
         let result = self.result();
-        assert_eq!(result["is_error"], false, "{self:#?}");
-        assert_eq!(self.code, Some(0), "{}\n{self:#?}", self.stderr);
+        assert_eq!(result["is_error"], false, "{self:?}");
+        assert_eq!(self.code, Some(0), "{self:?}");
         result["result"].as_str().unwrap_or_default()
     }
 
@@ -92,6 +92,18 @@ impl Run {
             .flat_map(|line| line["message"]["content"].as_array().into_iter().flatten())
             .filter(|block| block["type"] == "tool_result")
             .collect()
+    }
+}
+
+/// One line per line, cut: what a failed test shows.
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN_CHARACTERS: usize = 600;
+        writeln!(f, "claude ended with {:?}; stderr: {}", self.code, self.stderr)?;
+        for line in &self.lines {
+            writeln!(f, "  {}", line.to_string().chars().take(SHOWN_CHARACTERS).collect::<String>())?;
+        }
+        Ok(())
     }
 }
 
@@ -121,7 +133,7 @@ fn collect(mut running: Running) -> Run {
         match rx.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => lines.push(serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line}"))),
             Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => panic!("claude did not end; so far: {lines:#?}"),
+            Err(RecvTimeoutError::Timeout) => panic!("claude did not end; so far: {lines:?}"),
         }
     }
     let code = running.0.wait().expect("a child can be waited for").code();
