@@ -6,6 +6,7 @@
 mod support;
 
 mod cli;
+mod codex;
 mod errors;
 mod gateway;
 mod logs;

@@ -20,7 +20,17 @@ fn call(id: &str, name: &str, arguments: Value) -> Value {
 #[test]
 #[ignore = "needs the real claude CLI: run tests/run"]
 fn a_prompt_becomes_an_agent_turn_with_a_tool() {
-    let script = json!([
+    run_a_turn_with_a_tool(&Scene::openai(turn_with_a_tool()));
+}
+
+#[test]
+#[ignore = "needs the real claude CLI: run tests/run"]
+fn a_prompt_becomes_an_agent_turn_by_subscription() {
+    run_a_turn_with_a_tool(&Scene::codex(turn_with_a_tool()));
+}
+
+fn turn_with_a_tool() -> Value {
+    json!([
         {"on": "turn", "reply": {"stream": [
             {"reasoning": "I should run it.", "encrypted": "gAAAAABthe-thought"},
             {"text": "I'll run the command.", "phase": "commentary"},
@@ -29,22 +39,23 @@ fn a_prompt_becomes_an_agent_turn_with_a_tool() {
         {"on": "results", "contains": "out-of-the-shell", "reply": {"stream": [
             {"text": "The shell said out-of-the-shell.", "phase": "final_answer"},
         ]}},
-    ]);
-    for scene in [Scene::openai(script.clone()), Scene::codex(script)] {
-        let run = run(&scene, "Bash", "Run the echo command, please.");
-        assert_eq!(run.answer(), "The shell said out-of-the-shell.");
-        let results = run.tool_results();
-        assert_eq!(results.len(), 1, "{results:#?}");
-        assert!(results[0].to_string().contains("out-of-the-shell"));
+    ])
+}
 
-        let requests = scene.upstream.requests();
-        let agent: Vec<_> = requests.iter().filter(|request| request.body["tools"].is_array()).collect();
-        assert_eq!(agent.len(), 2, "one request per step, none repeated");
-        assert_eq!(agent[1].items("reasoning")[0]["encrypted_content"], "gAAAAABthe-thought");
-        assert_eq!(agent[1].items("function_call")[0]["call_id"], "call_run1");
-        assert_eq!(agent[1].items("function_call_output")[0]["output"], "out-of-the-shell");
-        assert!(run.stream_events().iter().any(|event| event["delta"]["type"] == "thinking_delta"));
-    }
+fn run_a_turn_with_a_tool(scene: &Scene) {
+    let run = run(scene, "Bash", "Run the echo command, please.");
+    assert_eq!(run.answer(), "The shell said out-of-the-shell.");
+    let results = run.tool_results();
+    assert_eq!(results.len(), 1, "{results:#?}");
+    assert!(results[0].to_string().contains("out-of-the-shell"));
+
+    let requests = scene.upstream.requests();
+    let agent: Vec<_> = requests.iter().filter(|request| request.body["tools"].is_array()).collect();
+    assert_eq!(agent.len(), 2, "one request per step, none repeated");
+    assert_eq!(agent[1].items("reasoning")[0]["encrypted_content"], "gAAAAABthe-thought");
+    assert_eq!(agent[1].items("function_call")[0]["call_id"], "call_run1");
+    assert_eq!(agent[1].items("function_call_output")[0]["output"], "out-of-the-shell");
+    assert!(run.stream_events().iter().any(|event| event["delta"]["type"] == "thinking_delta"));
 }
 
 #[test]

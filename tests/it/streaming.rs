@@ -11,7 +11,7 @@ use crate::support::http_client::{BodyEnd, Event};
 use crate::support::scene::Scene;
 
 /// First a thought, a sentence and a call; then, with the call's result, the answer.
-fn agent_turn() -> Value {
+pub fn agent_turn() -> Value {
     json!([
         {"on": "turn", "reply": {"stream": [
             {"reasoning": "**Looking**\n\nI will list the files.", "encrypted": "gAAAAABfirst-thought"},
@@ -26,73 +26,45 @@ fn agent_turn() -> Value {
 
 #[test]
 fn an_agent_turn_runs_over_two_requests() {
-    for scene in [Scene::openai(agent_turn()), Scene::codex(agent_turn())] {
-        let first = scene.message(&first_request("What is in this folder?"));
-        assert_eq!(first.kinds(), ["thinking", "text", "tool_use"], "{}", scene.backend);
-        assert_eq!(first.content[0]["thinking"], "**Looking**\n\nI will list the files.");
-        assert!(!first.content[0]["signature"].as_str().unwrap_or_default().is_empty());
-        assert_eq!(first.text(), "I'll look at the folder.");
-        assert_eq!(first.content[2]["name"], "Bash");
-        assert_eq!(first.content[2]["id"], "call_Abc123");
-        assert_eq!(first.content[2]["input"], json!({"command": "echo héllo && ls"}));
-        assert_eq!(first.stop_reason, "tool_use");
-        assert_eq!(first.model, "anthropic/gpt-5.5", "the request's model is echoed byte for byte");
-
-        let result = tool_result("call_Abc123", json!("the listing"));
-        let messages = json!([
-            user("What is in this folder?"),
-            first.as_history(),
-            {"role": "user", "content": [result]},
-            {"role": "system", "content": "Mind the time."},
-        ]);
-        let second = scene.message(&main_request(messages));
-        assert_eq!(second.text(), "There are two files.");
-        assert_eq!(second.stop_reason, "end_turn");
-
-        let requests = scene.upstream.requests();
-        assert_eq!(requests.len(), 2);
-        let second = &requests[1];
-        assert_eq!(second.items("reasoning").len(), 1, "the thought is replayed");
-        assert_eq!(second.items("reasoning")[0]["encrypted_content"], "gAAAAABfirst-thought");
-        assert_eq!(second.items("function_call")[0]["call_id"], "call_Abc123");
-        assert_eq!(second.items("function_call_output")[0]["output"], "the listing");
-        let developer = second.body["input"].as_array().into_iter().flatten().find(|item| item["role"] == "developer");
-        assert!(developer.is_some_and(|item| item.to_string().contains("Mind the time.")), "{:#}", second.body);
-        let instructions = second.body["instructions"].as_str().unwrap_or_default();
-        assert_eq!(instructions, "You are a Claude agent.\n\nBe brief.");
-        assert_eq!(second.body["prompt_cache_key"], requests[0].body["prompt_cache_key"]);
-    }
+    run_an_agent_turn(&Scene::openai(agent_turn()));
 }
 
-#[test]
-fn the_subscription_is_asked_in_our_own_name_and_by_session() {
-    let scene = Scene::codex(json!([{"on": "any", "times": 0, "reply": {"stream": [{"text": "Fine."}]}}]));
-    scene.message(&first_request("hi"));
-    let request = scene.upstream.only_request();
-    assert_eq!(request.header("originator"), Some("claudette"));
-    let key = request.body["prompt_cache_key"].as_str().expect("a key");
-    assert_eq!(request.header("session-id"), Some(key));
-    assert_eq!(request.header("thread-id"), Some(key));
-    let groups: Vec<usize> = key.split('-').map(str::len).collect();
-    assert_eq!(groups, [8, 4, 4, 4, 12], "{key} is not shaped as a UUID");
-    assert_eq!(request.header("openai-beta"), None);
-}
+/// Plays [`agent_turn`] from the client's side and looks at what the upstream got.
+pub fn run_an_agent_turn(scene: &Scene) {
+    let first = scene.message(&first_request("What is in this folder?"));
+    assert_eq!(first.kinds(), ["thinking", "text", "tool_use"], "{}", scene.backend);
+    assert_eq!(first.content[0]["thinking"], "**Looking**\n\nI will list the files.");
+    assert!(!first.content[0]["signature"].as_str().unwrap_or_default().is_empty());
+    assert_eq!(first.text(), "I'll look at the folder.");
+    assert_eq!(first.content[2]["name"], "Bash");
+    assert_eq!(first.content[2]["id"], "call_Abc123");
+    assert_eq!(first.content[2]["input"], json!({"command": "echo héllo && ls"}));
+    assert_eq!(first.stop_reason, "tool_use");
+    assert_eq!(first.model, "anthropic/gpt-5.5", "the request's model is echoed byte for byte");
 
-/// The full lane first; refused, a model that the catalogue calls lite is asked on the lite lane, and that is remembered.
-#[test]
-fn a_model_that_only_knows_the_lite_lane_is_found_out() {
-    let script = json!([
-        {"on": "any", "contains": "additional_tools", "times": 0, "reply": {"stream": [{"text": "Lite."}]}},
-        {"on": "any", "times": 0, "reply": {"status": 404, "json": {"detail": "Model not found gpt-6-sol"}}},
+    let result = tool_result("call_Abc123", json!("the listing"));
+    let messages = json!([
+        user("What is in this folder?"),
+        first.as_history(),
+        {"role": "user", "content": [result]},
+        {"role": "system", "content": "Mind the time."},
     ]);
-    let scene = Scene::codex(script);
-    let mut body = first_request("hi");
-    body["model"] = json!("anthropic/gpt-6-sol");
-    assert_eq!(scene.message(&body).text(), "Lite.");
-    assert_eq!(scene.upstream.requests().len(), 2);
-    assert_eq!(scene.message(&body).text(), "Lite.");
-    assert_eq!(scene.upstream.requests().len(), 3, "the second request knows the lane");
-    scene.service.wait_for("upstream.adapted");
+    let second = scene.message(&main_request(messages));
+    assert_eq!(second.text(), "There are two files.");
+    assert_eq!(second.stop_reason, "end_turn");
+
+    let requests = scene.upstream.requests();
+    assert_eq!(requests.len(), 2);
+    let second = &requests[1];
+    assert_eq!(second.items("reasoning").len(), 1, "the thought is replayed");
+    assert_eq!(second.items("reasoning")[0]["encrypted_content"], "gAAAAABfirst-thought");
+    assert_eq!(second.items("function_call")[0]["call_id"], "call_Abc123");
+    assert_eq!(second.items("function_call_output")[0]["output"], "the listing");
+    let developer = second.body["input"].as_array().into_iter().flatten().find(|item| item["role"] == "developer");
+    assert!(developer.is_some_and(|item| item.to_string().contains("Mind the time.")), "{:#}", second.body);
+    let instructions = second.body["instructions"].as_str().unwrap_or_default();
+    assert_eq!(instructions, "You are a Claude agent.\n\nBe brief.");
+    assert_eq!(second.body["prompt_cache_key"], requests[0].body["prompt_cache_key"]);
 }
 
 #[test]
@@ -238,27 +210,29 @@ fn a_title_request_gets_its_json() {
 }
 
 #[test]
-fn every_recorded_request_is_taken_by_every_service() {
-    let script = json!([{"on": "any", "times": 0, "reply": {"stream": [{"text": "Fine."}]}}]);
-    for (scene, model) in [
-        (Scene::openai(script.clone()), "anthropic/gpt-5.5"),
-        (Scene::codex(script.clone()), "anthropic/gpt-5.5"),
-        (Scene::custom(script), "anthropic/qwen3-coder"),
-    ] {
-        for (name, mut body) in all_recorded() {
-            // Web search is the services' own tool; a local server has none.
-            if scene.backend == "local" && name.starts_with("websearch") {
-                continue;
-            }
-            body["model"] = json!(model);
-            let answer = scene.post("/v1/messages?beta=true", &body);
-            assert_eq!(answer.status, 200, "{name} on {}: {}", scene.backend, answer.text());
+fn every_recorded_request_is_taken_by_openai_and_by_local_servers() {
+    send_every_recording(&Scene::openai(says_fine()), "anthropic/gpt-5.5");
+    send_every_recording(&Scene::custom(says_fine()), "anthropic/qwen3-coder");
+}
+
+pub fn says_fine() -> Value {
+    json!([{"on": "any", "times": 0, "reply": {"stream": [{"text": "Fine."}]}}])
+}
+
+pub fn send_every_recording(scene: &Scene, model: &str) {
+    for (name, mut body) in all_recorded() {
+        // Web search is the services' own tool; a local server has none.
+        if scene.backend == "local" && name.starts_with("websearch") {
+            continue;
         }
-        for request in scene.upstream.requests() {
-            let sent = request.body.to_string();
-            assert!(!sent.contains("x-anthropic-billing-header"));
-            assert!(!sent.contains("DeferredToolPlaceholder"));
-        }
+        body["model"] = json!(model);
+        let answer = scene.post("/v1/messages?beta=true", &body);
+        assert_eq!(answer.status, 200, "{name} on {}: {}", scene.backend, answer.text());
+    }
+    for request in scene.upstream.requests() {
+        let sent = request.body.to_string();
+        assert!(!sent.contains("x-anthropic-billing-header"));
+        assert!(!sent.contains("DeferredToolPlaceholder"));
     }
 }
 
