@@ -341,7 +341,7 @@ fn a_client_that_hangs_up_before_the_upstream_answers_ends_the_request_too() {
 }
 
 #[test]
-fn a_slow_reader_slows_the_upstream() {
+fn an_unread_answer_holds_the_upstream_back() {
     const FLOOD_BYTES: u64 = 96 * 1024 * 1024;
     /// Four socket buffers of some MiB each and what the gateway keeps, generously.
     const MOST_IN_FLIGHT_BYTES: u64 = 48 * 1024 * 1024;
