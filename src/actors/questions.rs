@@ -64,13 +64,6 @@ impl Questions {
         ready.into_iter().map(|(_, question)| question).collect()
     }
 
-    pub fn deny(question: Question, reason: &str) {
-        match question {
-            Question::Environment { answer, .. } | Question::Lease { answer, .. } => deny(answer, reason),
-            Question::LeaseEnded { .. } => {}
-        }
-    }
-
     pub fn put(
         &mut self,
         question: Question,

@@ -80,6 +80,8 @@ pub struct Supervisor {
     specs: HashMap<(Slot, Fingerprint), Spec>,
     gateways: Gateways,
     questions: Questions,
+    /// Questions that came before the first config.
+    early: Vec<Question>,
     /// The current generations of the service's last run.
     kept: GatewaysFile,
     status: watch::Sender<Arc<StatusView>>,
@@ -118,6 +120,7 @@ pub fn start(options: Options) -> std::io::Result<Started> {
         specs: HashMap::new(),
         gateways: Gateways::new(events.clone(), credentials.clone()),
         questions: Questions::default(),
+        early: Vec::new(),
         kept: folder.as_ref().and_then(|folder| folder.load(StateFolder::GATEWAYS).ok().flatten()).unwrap_or_default(),
         status,
         started_at: Instant::now(),
@@ -290,6 +293,9 @@ impl Supervisor {
             self.questions.expect_models(&backend.id);
             self.catalog.do_send(Refresh { backend, upstream: settings.upstream.clone(), state });
         }
+        for question in std::mem::take(&mut self.early) {
+            self.question(question, ctx);
+        }
         self.announce();
     }
 
@@ -335,7 +341,8 @@ impl Supervisor {
 
     fn question(&mut self, question: Question, ctx: &mut Context<Self>) {
         let Some((settings, _)) = self.running.clone() else {
-            return Questions::deny(question, "the service has no config yet");
+            // Asked in the moment between our start and the first config.
+            return self.early.push(question);
         };
         if let Question::LeaseEnded { lease } = question {
             return self.decide(supervision::Event::LeaseEnded { lease: LeaseId(lease) }, ctx);
