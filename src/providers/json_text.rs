@@ -7,9 +7,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::Deserializer;
 use serde::de::{Error, Visitor};
 use serde_json::value::RawValue;
+
+use crate::providers::escaped::{Escaped, escape_into};
 
 /// A JSON string in its quotes, borrowed.
 #[derive(Clone, Copy, Debug)]
@@ -49,12 +50,7 @@ impl<'a> JsonText<'a> {
 
     /// The characters. A lone half of a surrogate pair, legal in JSON alone, becomes U+FFFD.
     pub fn decode(self) -> Cow<'a, str> {
-        let escaped = self.escaped();
-        if memchr::memchr(b'\\', escaped.as_bytes()).is_none() {
-            return Cow::Borrowed(escaped);
-        }
-        let mut json = serde_json::Deserializer::from_str(self.0.get());
-        json.deserialize_bytes(Lossy).unwrap_or(Cow::Borrowed(escaped))
+        Escaped::new(self.escaped()).decode()
     }
 }
 
@@ -135,29 +131,8 @@ impl TextWriter {
 
     /// Appends characters, escaping what JSON wants escaped.
     pub fn plain(&mut self, text: &str) -> &mut Self {
-        let mut start = 0;
-        for (at, byte) in text.bytes().enumerate().filter(|(_, byte)| *byte < 0x20 || *byte == b'"' || *byte == b'\\') {
-            self.json.push_str(&text[start..at]);
-            self.push_escape(byte);
-            start = at + 1;
-        }
-        self.json.push_str(&text[start..]);
+        escape_into(text, &mut self.json);
         self
-    }
-
-    fn push_escape(&mut self, byte: u8) {
-        match byte {
-            b'"' => self.json.push_str("\\\""),
-            b'\\' => self.json.push_str("\\\\"),
-            b'\n' => self.json.push_str("\\n"),
-            b'\r' => self.json.push_str("\\r"),
-            b'\t' => self.json.push_str("\\t"),
-            other => {
-                self.json.push_str("\\u00");
-                self.json.push(char::from_digit(u32::from(other >> 4), 16).unwrap_or('0'));
-                self.json.push(char::from_digit(u32::from(other & 15), 16).unwrap_or('0'));
-            }
-        }
     }
 
     /// The string, in its quotes.
