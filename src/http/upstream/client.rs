@@ -4,7 +4,7 @@
 //! admission is decided elsewhere. A pooled connection that turns out to be dead is no failure: the request is sent
 //! once more, on a new one (WIRE.md R-X2). It cannot leave its thread.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ use super::tls::{self, TlsFault};
 
 /// Longest age of a pooled connection: bounds how long a name's old address is used.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(600);
+/// Kept for the next requests; each holds a connection.
+const MOST_IDLE_CLIENTS: usize = 32;
 
 /// One upstream and how it is reached.
 #[derive(Clone, Debug)]
@@ -45,7 +47,7 @@ pub struct UpstreamClient {
     base: String,
     host: String,
     wiring: Wiring,
-    client: RefCell<Client>,
+    pool: Rc<Pool>,
 }
 
 impl UpstreamClient {
@@ -61,9 +63,8 @@ impl UpstreamClient {
             connect_timeout: target.connect_timeout,
             pool_idle: target.pool_idle,
         };
-        let client = RefCell::new(wiring.client());
         let host = target.base_url.host_str().unwrap_or_default().to_owned();
-        Ok(Self { base: base_of(&target.base_url), host, wiring, client })
+        Ok(Self { base: base_of(&target.base_url), host, wiring, pool: Rc::default() })
     }
 
     /// Sends and waits for the response head, at most `first_byte_timeout` from now on, connecting included. Dropping
@@ -88,12 +89,20 @@ impl UpstreamClient {
     /// With one dead connection in the pool the others are suspect too, and the second try must not meet them.
     /// Answers that still stream on the old pool keep their connections.
     fn renew_pool(&self) {
-        self.client.replace(self.wiring.client());
+        self.pool.idle.borrow_mut().clear();
+        self.pool.age.set(self.pool.age.get() + 1);
+    }
+
+    /// An idle client, or a new one.
+    fn take(&self) -> Taken {
+        let idle = self.pool.idle.borrow_mut().pop();
+        let client = idle.unwrap_or_else(|| self.wiring.client());
+        Taken { client, age: self.pool.age.get(), pool: Rc::clone(&self.pool) }
     }
 
     async fn attempt(&self, outgoing: &Outgoing) -> Result<Incoming, SendFault> {
-        let client = self.client.borrow().clone();
-        let mut request = client.request(outgoing.method.clone(), format!("{}{}", self.base, outgoing.path));
+        let taken = self.take();
+        let mut request = taken.client.request(outgoing.method.clone(), format!("{}{}", self.base, outgoing.path));
         for (name, value) in &outgoing.headers {
             request = request.append_header((name.clone(), value.clone()));
         }
@@ -106,7 +115,34 @@ impl UpstreamClient {
             request.send_body(outgoing.body.clone())
         };
         let response = sending.await.map_err(|error| SendFault::of(error, &self.host))?;
-        Ok(Incoming::new(response, &outgoing.method))
+        Ok(Incoming::new(response, &outgoing.method, taken))
+    }
+}
+
+/// The clients that no answer streams on, the last used one last.
+///
+/// A client has one request at a time. Over HTTP/2 awc would share one connection, and a GOAWAY while an answer streams
+/// lets the next request close that connection under the answer: measured, and an answer must never be cut by another.
+#[derive(Default)]
+struct Pool {
+    idle: RefCell<Vec<Client>>,
+    /// How often the idle ones were thrown away; what was taken before does not come back.
+    age: Cell<u64>,
+}
+
+/// A client in use. It goes back to its pool when this is dropped.
+pub(super) struct Taken {
+    client: Client,
+    age: u64,
+    pool: Rc<Pool>,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let mut idle = self.pool.idle.borrow_mut();
+        if self.age == self.pool.age.get() && idle.len() < MOST_IDLE_CLIENTS {
+            idle.push(self.client.clone());
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use awc::http::{Method, Version};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
+use super::client::Taken;
 use super::fault::BodyFault;
 
 pub struct Incoming {
@@ -22,13 +23,15 @@ pub struct Incoming {
     /// Bytes of body so far.
     received: u64,
     ended: bool,
+    /// Behind `response`, which is dropped first: the client is free again when its answer is gone.
+    _taken: Taken,
 }
 
 impl Incoming {
-    pub(super) fn new(response: ClientResponse, method: &Method) -> Self {
+    pub(super) fn new(response: ClientResponse, method: &Method, taken: Taken) -> Self {
         let has_body = *method != Method::HEAD && !matches!(response.status().as_u16(), 204 | 304);
         let announced = has_body.then(|| content_length(&response)).flatten();
-        Self { response, announced, received: 0, ended: false }
+        Self { response, announced, received: 0, ended: false, _taken: taken }
     }
 
     pub fn status(&self) -> u16 {

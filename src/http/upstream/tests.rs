@@ -495,28 +495,35 @@ async fn http2_streams_and_a_dropped_answer_resets_its_stream() {
     assert_eq!(was_reset.await.unwrap(), h2::Reason::CANCEL);
 }
 
-/// awc counts an HTTP/2 connection as idle from the start of its last request on, however long that one streams.
+/// An upstream's front end sends GOAWAY as a matter of course, while answers stream.
 #[actix_rt::test]
-async fn an_answer_over_http2_still_streams_when_the_pool_gives_its_connection_up() {
+async fn an_answer_over_http2_outlives_a_goaway_and_the_next_request() {
     let authority = Authority::new();
     let ca_file = authority.file();
-    let (listener, mut target) = listen_as_proxy(&ca_file).await;
-    target.pool_idle = Duration::ZERO;
+    let (listener, target) = listen_as_proxy(&ca_file).await;
     let acceptor = authority.acceptor("h2");
-    let (given_up, was_given_up) = oneshot::channel();
+    let (asked_again, was_asked_again) = oneshot::channel();
     actix_rt::spawn(async move {
-        let mut streaming = answer_over_http2(&listener, &acceptor, "first").await;
+        let mut stream = accept(&listener).await;
+        answer(&mut stream, TUNNEL).await;
+        let mut http = h2::server::handshake(acceptor.accept(stream).await.unwrap()).await.unwrap();
+        let (_, mut respond) = http.accept().await.unwrap().unwrap();
+        let mut streaming = respond.send_response(Default::default(), false).unwrap();
+        streaming.send_data(Bytes::from_static(b"first"), false).unwrap();
+        http.graceful_shutdown();
+        actix_rt::spawn(async move { while http.accept().await.is_some() {} });
         let mut whole = answer_over_http2(&listener, &acceptor, "whole").await;
         whole.send_data(Bytes::new(), true).unwrap();
-        was_given_up.await.unwrap();
+        was_asked_again.await.unwrap();
         streaming.send_data(Bytes::from_static(b" second"), true).unwrap();
     });
     let client = UpstreamClient::new(&target).unwrap();
-    let streaming = client.send(&post(), LONG).await.unwrap();
+    let mut streaming = client.send(&post(), LONG).await.unwrap();
+    assert_eq!(streaming.next().await.unwrap().unwrap(), "first");
     assert_eq!(text_of(client.send(&post(), LONG).await.unwrap()).await, "whole");
-    given_up.send(()).unwrap();
+    asked_again.send(()).unwrap();
     let (body, fault) = last_of(streaming).await;
-    assert_eq!((body.as_slice(), fault.is_none()), (b"first second".as_slice(), true));
+    assert_eq!((body.as_slice(), fault.is_none()), (b" second".as_slice(), true));
 }
 
 /// Takes a connection to the proxy and begins the answer to its first request; whatever else comes is left unanswered.

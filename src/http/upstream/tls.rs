@@ -79,8 +79,7 @@ fn build(extra_roots: Vec<CertificateDer<'static>>) -> Result<ClientConfig, TlsF
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
-    // A known limit of awc with HTTP/2: when an upstream says GOAWAY while an answer streams, the next request ends that
-    // connection and so the answer. Offering http/1.1 alone would give every answer a connection of its own.
+    // Over either, an answer has its connection to itself: `client::Pool` says why.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
