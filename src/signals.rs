@@ -12,28 +12,17 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::{SigId, flag, low_level};
 use signal_hook_tokio::Signals;
 
+use crate::actors::messages::Signal;
+
 /// The signals that ask the service to stop.
 const STOP: [i32; 2] = [SIGTERM, SIGINT];
 
-/// What a signal asks of the service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// SIGHUP: read the config again, release what is quarantined.
-    Reload,
-    /// SIGTERM or SIGINT: drain, then stop.
-    Stop,
-    /// SIGUSR1: log a status.
-    Status,
-}
-
-impl Signal {
-    fn from_number(number: i32) -> Option<Self> {
-        match number {
-            SIGHUP => Some(Self::Reload),
-            SIGTERM | SIGINT => Some(Self::Stop),
-            SIGUSR1 => Some(Self::Status),
-            _ => None,
-        }
+fn meaning(number: i32) -> Option<Signal> {
+    match number {
+        SIGHUP => Some(Signal::Reload),
+        SIGTERM | SIGINT => Some(Signal::Stop),
+        SIGUSR1 => Some(Signal::Status),
+        _ => None,
     }
 }
 
@@ -66,7 +55,7 @@ pub fn listen() -> io::Result<(impl Stream<Item = Signal> + Send + Unpin, Handle
     let signals = Signals::new([SIGHUP, SIGUSR1].into_iter().chain(STOP))?;
     let mut handle = Handle { stream: signals.handle(), exits: Vec::with_capacity(2 * STOP.len()) };
     exit_on_second_stop(&mut handle.exits)?;
-    Ok((signals.filter_map(|number| std::future::ready(Signal::from_number(number))), handle))
+    Ok((signals.filter_map(|number| std::future::ready(meaning(number))), handle))
 }
 
 /// Handlers of one signal run in the order of registration: the exit is looked at before the same signal arms it.

@@ -12,10 +12,20 @@ use super::supervision::{EndCause, TimerId};
 use crate::ids::{BackendId, Generation, Revision, Slot};
 use crate::providers::openai::models::ModelEntry;
 use crate::settings::Settings;
-use crate::signals::Signal;
 
 /// The way up. Unbounded, because what travels on it is rare and must not be lost: lives, not requests.
 pub type Events = mpsc::UnboundedSender<Event>;
+
+/// What a signal of the system asks of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGHUP: read the config again, release what is quarantined.
+    Reload,
+    /// SIGTERM or SIGINT: drain, then stop.
+    Stop,
+    /// SIGUSR1: log a status.
+    Status,
+}
 
 /// A gateway's incarnation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -19,7 +19,7 @@ use super::catalog::{CatalogActor, Refresh};
 use super::config::{ConfigActor, Reload};
 use super::control::{Close, ControlActor};
 use super::gateways::{Gateways, Kept};
-use super::messages::{Child, Event, Events, ReloadCause};
+use super::messages::{Child, Event, Events, ReloadCause, Signal};
 use super::questions::{Next, Questions};
 use super::supervision::{
     self, Action, EndCause, GatewayEvent, LeaseId, RevisionCause, StartKind, Supervision, WantedBy,
@@ -32,7 +32,6 @@ use crate::http::control::{ControlContext, Question};
 use crate::http::upstream::credential::CredentialSource;
 use crate::ids::{Fingerprint, Revision, Slot};
 use crate::settings::Settings;
-use crate::signals::Signal;
 use crate::state::{GatewayRecord, GatewaysFile, StateFolder, StoredToken};
 
 const QUESTION_QUEUE: usize = 64;

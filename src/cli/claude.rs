@@ -15,11 +15,10 @@ use tokio::sync::oneshot;
 use super::service::{Lease, Service, Trouble};
 use super::{Exit, logging, serve};
 use crate::actors::claude::{ClaudeActor, Ended, Forward, Program};
-use crate::actors::messages::Event;
+use crate::actors::messages::{Event, Signal};
 use crate::actors::supervisor::{self, Mode, Options, RunEnd, Started};
 use crate::http::control::{Granted, Question, Wish};
 use crate::providers::claude_cli::environment;
-use crate::signals::Signal;
 use crate::state::StateFolder;
 use crate::telemetry;
 
