@@ -308,7 +308,7 @@ fn without_event_framing(text: &str) -> &str {
 }
 
 /// The text between tags, its whitespace collapsed; titles stay, scripts and styles go.
-fn without_tags(html: &str) -> String {
+pub(super) fn without_tags(html: &str) -> String {
     let mut words = String::new();
     let mut rest = html;
     while let Some(open) = rest.find('<') {

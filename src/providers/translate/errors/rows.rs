@@ -364,10 +364,10 @@ fn usage_limit_error(reading: &Reading, context: &ErrorContext<'_>) -> ApiError 
     let resets_at = resets_at(reading, context);
     let reset = resets_at.map(|at| format!("; resets {}", utc_minute(at))).unwrap_or_default();
     let plan = reading.plan.as_deref().map(|plan| format!(" ({plan})")).unwrap_or_default();
-    let message = match context.profile {
-        ProfileKind::Codex => format!("ChatGPT plan limit reached{plan}{reset}"),
-        ProfileKind::OpenAi | ProfileKind::Custom => format!("{}{plan}{reset}", reading.message),
-    };
+    // Only ChatGPT names plans, whoever passes its answer on.
+    let of_chatgpt = reading.plan.is_some() || context.profile == ProfileKind::Codex;
+    let what = if of_chatgpt { "ChatGPT plan limit reached" } else { &reading.message };
+    let message = format!("{what}{plan}{reset}");
     ApiError {
         retry_after: resets_at.map(|at| at - context.now_unix).or(reading.retry_after),
         ..ApiError::new(429, ErrorKind::RateLimit, message).final_answer()

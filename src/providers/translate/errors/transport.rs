@@ -5,7 +5,11 @@
 
 use super::ErrorContext;
 use super::mask::mask;
+use super::reading::without_tags;
 use crate::providers::translate::{ApiError, ErrorKind};
+
+/// Characters of a page's words that an error quotes.
+const LONGEST_PAGE: usize = 200;
 
 /// Why no response head came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,8 +130,8 @@ pub fn stream_error(fault: &StreamFault, block_closed: bool, context: &ErrorCont
         }
         StreamFault::Empty => ApiError::new(502, ErrorKind::Api, format!("{url} answered with an empty stream")),
         StreamFault::Html(page) => {
-            let page = mask(page, context.secrets);
-            let page: String = page.chars().take(200).collect();
+            let words = without_tags(page);
+            let page: String = mask(&words, context.secrets).chars().take(LONGEST_PAGE).collect();
             ApiError::new(502, ErrorKind::Api, format!("{url} answered with a page instead of a stream: {page}"))
         }
     }
@@ -184,7 +188,7 @@ mod tests {
             (StreamFault::Malformed, "cannot be read", None),
             (StreamFault::TooLong, "too large", Some(false)),
             (StreamFault::Empty, "empty stream", None),
-            (StreamFault::Html("Sign in sk-12345678".into()), "Sign in ***", None),
+            (StreamFault::Html("<p>Sign <b>in</b> sk-12345678</p>".into()), "instead of a stream: Sign in ***", None),
         ];
         for (fault, words, should_retry) in cases {
             let error = Case::default().with(|context| stream_error(&fault, false, context));
