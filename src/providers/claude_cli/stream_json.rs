@@ -26,6 +26,11 @@ pub enum Line<'a> {
         text: Cow<'a, str>,
         parent_tool_use_id: Option<Cow<'a, str>>,
     },
+    /// A piece of thinking as it streams, like a [`Line::TextDelta`].
+    ThinkingDelta {
+        thinking: Cow<'a, str>,
+        parent_tool_use_id: Option<Cow<'a, str>>,
+    },
     ToolResults(Vec<ToolResult<'a>>),
     /// The end of a turn. Another may follow without any input, after a background task.
     Outcome(Outcome<'a>),
@@ -78,6 +83,8 @@ pub enum Block<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToolResult<'a> {
     pub tool_use_id: Cow<'a, str>,
+    /// Its texts, joined by line ends; what is no text (images) is left out.
+    pub text: Cow<'a, str>,
     pub is_error: bool,
 }
 
@@ -149,10 +156,11 @@ impl<'a> Line<'a> {
 
     fn of_stream_event(line: &'a str, head: Head<'a>) -> Result<Self, serde_json::Error> {
         let RawStreamEvent { event, parent_tool_use_id } = serde_json::from_str(line)?;
-        let text = event.delta.filter(|delta| delta.kind == "text_delta").map(|delta| delta.text);
-        Ok(match text {
-            Some(text) => Self::TextDelta { text, parent_tool_use_id },
-            None => head.unknown(),
+        let Some(RawDelta { kind, text, thinking }) = event.delta else { return Ok(head.unknown()) };
+        Ok(match &*kind {
+            "text_delta" => Self::TextDelta { text, parent_tool_use_id },
+            "thinking_delta" => Self::ThinkingDelta { thinking, parent_tool_use_id },
+            _ => head.unknown(),
         })
     }
 }
@@ -239,6 +247,8 @@ struct RawDelta<'a> {
     kind: Cow<'a, str>,
     #[serde(borrow, default)]
     text: Cow<'a, str>,
+    #[serde(borrow, default)]
+    thinking: Cow<'a, str>,
 }
 
 /// Blocks of every type in one: an enum tagged from inside could not borrow its input.
@@ -258,6 +268,8 @@ struct RawBlock<'a> {
     input: Option<&'a RawValue>,
     #[serde(borrow, default)]
     tool_use_id: Cow<'a, str>,
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
     #[serde(default)]
     is_error: Option<bool>,
 }
@@ -273,9 +285,23 @@ impl<'a> RawBlock<'a> {
     }
 
     fn into_tool_result(self) -> Option<ToolResult<'a>> {
-        (self.kind == "tool_result")
-            .then(|| ToolResult { tool_use_id: self.tool_use_id, is_error: self.is_error.unwrap_or_default() })
+        (self.kind == "tool_result").then(|| ToolResult {
+            tool_use_id: self.tool_use_id,
+            text: self.content.map(result_text).unwrap_or_default(),
+            is_error: self.is_error.unwrap_or_default(),
+        })
     }
+}
+
+/// A result's content is a string or a list of blocks.
+fn result_text(content: &RawValue) -> Cow<'_, str> {
+    let json = content.get();
+    if !json.starts_with('[') {
+        return serde_json::from_str::<String>(json).unwrap_or_default().into();
+    }
+    let blocks: Vec<RawBlock<'_>> = serde_json::from_str(json).unwrap_or_default();
+    let texts: Vec<_> = blocks.into_iter().filter(|block| block.kind == "text").map(|block| block.text).collect();
+    texts.join("\n").into()
 }
 
 /// A line for `claude`'s stdin, its line end included. `claude` ends at once on a line that is no JSON.
@@ -369,6 +395,7 @@ mod tests {
                 .iter()
                 .any(|line| matches!(line, Line::TextDelta { text: Cow::Borrowed(text), .. } if !text.is_empty()))
         );
+        assert!(lines.iter().any(|line| matches!(line, Line::ThinkingDelta { thinking, .. } if thinking == "plan")));
         assert!(lines.iter().any(|line| matches!(line, Line::ToolResults(results) if results[0].is_error)));
     }
 
@@ -382,6 +409,22 @@ mod tests {
         let outcome = outcome.unwrap();
         assert!(outcome.usage.output_tokens > 0 && outcome.total_cost_usd > 0.0, "{outcome:?}");
         assert_eq!(outcome.result.as_deref(), Some("answer"));
+    }
+
+    #[test]
+    fn a_results_texts_are_read_from_a_string_and_from_blocks() {
+        for (content, expected) in [
+            (r#""two\nlines""#, "two\nlines"),
+            (r#"[{"type":"text","text":"one"},{"type":"image","source":{}},{"type":"text","text":"two"}]"#, "one\ntwo"),
+            ("null", ""),
+            ("7", ""),
+        ] {
+            let line = format!(
+                r#"{{"type":"user","message":{{"content":[{{"type":"tool_result","tool_use_id":"t","content":{content}}}]}}}}"#
+            );
+            let Ok(Line::ToolResults(results)) = Line::parse(&line) else { panic!("{line}") };
+            assert_eq!((&*results[0].tool_use_id, &*results[0].text), ("t", expected));
+        }
     }
 
     #[test]
