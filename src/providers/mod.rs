@@ -12,6 +12,7 @@ pub mod profile;
 pub mod sse;
 
 pub mod anthropic;
+pub mod codex;
 pub mod openai;
 
 pub mod translate;
