@@ -44,6 +44,8 @@ pub enum Event {
     },
     /// The first config could not be used: nothing can start.
     ConfigUnusable,
+    /// A later one could not be used: the running revision stays.
+    ConfigKept,
     GatewayReady {
         child: Child,
         address: SocketAddr,
@@ -72,7 +74,12 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReloadCause {
     Start,
+    /// SIGHUP.
     Signal,
+    /// The file has changed.
+    Edit,
+    /// A login has come that a backend waited for.
+    Login,
 }
 
 impl ReloadCause {
@@ -80,6 +87,8 @@ impl ReloadCause {
         match self {
             ReloadCause::Start => "start",
             ReloadCause::Signal => "signal",
+            ReloadCause::Edit => "edit",
+            ReloadCause::Login => "login",
         }
     }
 }

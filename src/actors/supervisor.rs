@@ -126,7 +126,7 @@ pub fn start(options: Options) -> std::io::Result<Started> {
         announced: false,
         events: events.clone(),
         inbox: Some((inbox, questions_inbox)),
-        config: ConfigActor::new(options.config.clone(), events.clone()).start(),
+        config: ConfigActor::new(options.config.clone(), events.clone(), folder.is_some()).start(),
         auth: AuthActor::new(credential_requests).start(),
         catalog: CatalogActor::new(events.clone(), credentials, folder).start(),
         control: None,
@@ -163,6 +163,7 @@ impl StreamHandler<Event> for Supervisor {
         match event {
             Event::ConfigAccepted { settings, revision, cause } => self.adopt(settings, revision, cause, ctx),
             Event::ConfigUnusable => self.finish(RunEnd::ConfigUnusable, ctx),
+            Event::ConfigKept => {}
             Event::GatewayReady { child, address } => self.gateway(child, GatewayEvent::Ready { address }, ctx),
             Event::GatewayStopped { child } => {
                 self.gateway(child.clone(), GatewayEvent::Stopped, ctx);
@@ -280,7 +281,7 @@ impl Supervisor {
         self.auth.do_send(Adopt(Arc::clone(&settings)));
         let cause = match cause {
             ReloadCause::Start => RevisionCause::Startup,
-            ReloadCause::Signal => RevisionCause::Config,
+            ReloadCause::Signal | ReloadCause::Edit | ReloadCause::Login => RevisionCause::Config,
         };
         if cause == RevisionCause::Startup {
             self.restore_asked(&settings, ctx);
