@@ -15,6 +15,8 @@ pub mod settings;
 
 pub mod state;
 
+pub mod guard;
+
 pub mod http;
 
 pub mod actors;

@@ -16,6 +16,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::guard;
+
 /// Exit codes, a contract (DESIGN.md §4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -116,6 +118,12 @@ enum Command {
         #[arg(last = true, value_name = "ARGS", allow_hyphen_values = true)]
         arguments: Vec<std::ffi::OsString>,
     },
+    /// The process between a session's claude and the service; nobody types it
+    #[command(hide = true)]
+    Guard {
+        #[arg(last = true, required = true)]
+        command: Vec<std::ffi::OsString>,
+    },
 }
 
 /// Parses the arguments and runs the command.
@@ -130,5 +138,6 @@ pub fn run() -> anyhow::Result<Exit> {
         Command::Models { backend, refresh, json } => models::run(&backend, refresh, json),
         Command::Env { backend, model, json } => env::run(backend, model, json),
         Command::Claude { backend, model, config, arguments } => claude::run(backend, model, config, arguments),
+        Command::Guard { command } => Ok(Exit::Child(guard::run(&command))),
     }
 }
