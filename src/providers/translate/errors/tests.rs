@@ -631,8 +631,10 @@ fn a_used_up_quota_says_when_it_is_back() {
     }
     let named = Case::of(ProfileKind::Codex).answer(429, &body(&format!(r#""resets_at":{}"#, 1_795_514_400)));
     assert_eq!(named.error.message, "ChatGPT plan limit reached (plus); resets 2026-11-24 10:00 UTC");
-    let other = Case::default().answer(429, &body(r#""resets_at":null"#));
-    assert_eq!(other.error.message, "used up (plus)");
+    let passed_on = Case::default().answer(429, &body(r#""resets_at":null"#));
+    assert_eq!(passed_on.error.message, "ChatGPT plan limit reached (plus)");
+    let other = Case::default().answer(429, r#"{"error":{"type":"usage_limit_reached","message":"used up"}}"#);
+    assert_eq!(other.error.message, "used up");
 }
 
 #[test]
