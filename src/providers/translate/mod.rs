@@ -1,10 +1,11 @@
 //! The translation between the Messages API and the Responses API: pure and total, its rooms named after WIRE.md.
 //!
 //! [`request`] turns a Messages request into a Responses body and a [`ReplyContext`]; [`response`] turns the bytes of
-//! the answer into Anthropic events with that context; [`errors`] judges what went wrong; [`envelope`] seals reasoning
+//! the answer into Anthropic events with that context; [`errors`] judges what went wrong; [`count`] tells how long a body is; [`envelope`] seals reasoning
 //! for its way through `claude` and [`call_ids`] names calls. This page holds what more than one of them must know.
 
 pub mod call_ids;
+pub mod count;
 pub mod envelope;
 pub mod errors;
 pub mod request;
