@@ -21,6 +21,7 @@ use super::supervision::Refusal;
 use super::wanted::Spec;
 use crate::http::access::LocalToken;
 use crate::http::gateway::{Activity, Admission, GatewayContext};
+use crate::http::tokens::Tokenizer;
 use crate::http::upstream::credential::CredentialSource;
 
 /// Many connections may wait while a gateway restarts.
@@ -31,6 +32,7 @@ pub struct Gateways {
     living: HashMap<Child, Living>,
     events: Events,
     credentials: CredentialSource,
+    tokenizer: Tokenizer,
 }
 
 struct Living {
@@ -51,7 +53,7 @@ pub struct Kept {
 
 impl Gateways {
     pub fn new(events: Events, credentials: CredentialSource) -> Self {
-        Self { living: HashMap::new(), events, credentials }
+        Self { living: HashMap::new(), events, credentials, tokenizer: Tokenizer::default() }
     }
 
     /// Starts a new generation on a socket of its own.
@@ -104,6 +106,8 @@ impl Gateways {
             upstreams: living.spec.upstreams.clone(),
             settings: living.spec.settings.clone(),
             credentials: self.credentials.clone(),
+            tokenizer: self.tokenizer.clone(),
+            rejection_threshold: living.spec.rejection_threshold,
             activity: Arc::clone(&living.activity),
             admission: Arc::new(ArcSwap::from_pointee(admission)),
             cut: CancellationToken::new(),

@@ -31,6 +31,7 @@ impl States {
 pub struct Spec {
     pub upstreams: Vec<Upstream>,
     pub settings: UpstreamSettings,
+    pub rejection_threshold: u32,
 }
 
 impl Spec {
@@ -59,7 +60,9 @@ pub fn describe(settings: &Settings, slot: &Slot, states: &mut States) -> Option
     let fallbacks = settings.fallback_chain(&backend.id);
     let mut upstreams = vec![first];
     upstreams.extend(fallbacks.iter().filter_map(|id| settings.backend(id)).map(|backend| upstream(backend, states)));
-    Some(Described { model, fingerprint, spec: Spec { upstreams, settings: settings.upstream.clone() } })
+    let rejection_threshold = settings.supervisor.rejection_threshold;
+    let spec = Spec { upstreams, settings: settings.upstream.clone(), rejection_threshold };
+    Some(Described { model, fingerprint, spec })
 }
 
 /// The slots that the config itself wants: one for each enabled backend with a gateway.

@@ -1,124 +1,36 @@
-//! Gets a request to an upstream and its answer to the commit point (WIRE.md R-H1), mending on the way what the
+//! Gets a request to one upstream and its answer to the commit point (WIRE.md R-H1), mending on the way what the
 //! upstream refuses and we can leave out.
-//!
-//! The future of [`open`] belongs to whoever answers the client: the handler while the answer's head is held back, the
-//! body stream if the hold ran out first. Dropping it drops the upstream's connection.
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use actix_web::web::Bytes;
 use futures_util::StreamExt;
-use tokio::time::timeout;
+use tokio::time::{Duration, timeout};
 use tracing::info;
-use zeroize::Zeroizing;
 
 use super::Upstream;
-use super::listener::Worker;
-use super::record::Record;
-use crate::http::access::LocalToken;
+use super::asking::{Job, Opened};
+use super::judge::{FailureJudge, Sent};
+use super::refusals::Digest;
 use crate::http::upstream::credential::{Credential, CredentialFault};
-use crate::http::upstream::{HeaderName, HeaderValue, Incoming, Outgoing, SendFault, UpstreamClient, route};
+use crate::http::upstream::{HeaderName, HeaderValue, Incoming, Outgoing, UpstreamClient, route};
 use crate::ids::ModelId;
 use crate::providers::anthropic::events::EventWriter;
-use crate::providers::anthropic::models::{Resolved, no_model_error, resolve};
 use crate::providers::anthropic::wire::MessagesRequest;
-use crate::providers::openai::models::{Effort, ModelEntry, ModelFacts};
-use crate::providers::translate::errors::{
-    Answer, Attachment, Class, ErrorContext, Repair, StreamFault, TransportFault, UpstreamReply, Verdict, judge,
-    sent_parameters, stream_error, transport_error,
-};
-use crate::providers::translate::request::{
-    ImagePlace, MediaKind, RequestContext, Translated, endless_loop, translate,
-};
+use crate::providers::openai::models::ModelFacts;
+use crate::providers::translate::errors::{Answer, Repair, TransportFault, Verdict};
+use crate::providers::translate::request::{RequestContext, Translated, translate};
 use crate::providers::translate::response::{Failure, Reply, Step};
-use crate::providers::translate::{ApiError, ErrorKind, Omissions, ReplyContext};
-use crate::settings::{Backend, BackendKind, CredentialSetting};
+use crate::providers::translate::{ApiError, Dropped, ErrorKind, Omissions};
 
-/// Error bodies beyond this say nothing more.
-const ERROR_BODY_LIMIT: usize = 64 * 1024;
-/// How long an error body may take: the status is known by then.
-const ERROR_BODY_TIME: Duration = Duration::from_secs(10);
 /// Of any kind: the judge itself ends each kind of repair, this ends a disagreement with it.
 const MOST_REPAIRS: usize = 8;
+/// How long the last chunk of a finished answer is waited for.
+const LAST_CHUNK: Duration = Duration::from_millis(500);
 
-/// One request on its way, with what the answering side may look at meanwhile.
-pub struct Job {
-    pub worker: Rc<Worker>,
-    pub body: Bytes,
-    pub session_id: Option<String>,
-    pub agent_id: Option<String>,
-    pub record: Record,
-    pub request_id: String,
-    pub hold: Rc<Hold>,
-}
-
-/// What the answering side and [`open`] tell each other while the answer's head is held back.
-#[derive(Default)]
-pub struct Hold {
-    /// Set when the head and `message_start` went out because the hold ran out.
-    pub started: Cell<bool>,
-    /// Set as soon as the request is translated: enough to write a `message_start`.
-    pub reply_context: RefCell<Option<ReplyContext>>,
-}
-
-/// An answer that has passed its commit point, or is complete.
-pub struct Opened {
-    pub reply: Reply,
-    pub out: EventWriter,
-    /// Absent when the answer is complete.
-    pub incoming: Option<Incoming>,
-    pub judge: FailureJudge,
-    pub upstream_model: ModelId,
-}
-
-/// What is needed to judge a failure after the commit point, without the request that is freed by then.
-pub struct FailureJudge {
-    upstream: Upstream,
-    model: ModelId,
-    secret: Zeroizing<String>,
-    local_token: LocalToken,
-    input_tokens: u64,
-    max_output_tokens: Option<u64>,
-    context_window: Option<u64>,
-    effort: Option<Effort>,
-    summary: bool,
-    /// Of the first translation: a retry without reasoning replays none.
-    replayed_reasoning: Option<usize>,
-    omit: Omissions,
-    /// As sent, as long as a retry may leave something out of it: freed at the commit point.
-    body: Option<Bytes>,
-    parameter_retries: usize,
-    images: Vec<ImagePlace>,
-}
-
-/// Sends the request and reads the answer until its first real event; for a client that does not stream, to its end.
-///
-/// # Errors
-/// What the client gets instead: already in Anthropic's words, masked and recorded.
-pub async fn open(job: Job) -> Result<Opened, ApiError> {
-    let record = job.record.clone();
-    let result = Box::pin(open_first(job)).await;
-    if let Err(error) = &result {
-        record.failed(error);
-    }
-    result
-}
-
-async fn open_first(job: Job) -> Result<Opened, ApiError> {
-    let Some(upstream) = job.worker.context.upstreams.first().cloned() else {
-        return Err(ApiError::new(500, ErrorKind::Api, "this gateway has no backend").final_answer());
-    };
-    let client = match &job.worker.clients[0] {
-        Ok(client) => client,
-        Err(fault) => return Err(ApiError::new(502, ErrorKind::Api, fault.clone()).final_answer()),
-    };
-    let attempt = Attempt::new(&job, upstream, client)?;
-    attempt.run().await
-}
-
-struct Attempt<'a> {
+/// One request to one upstream, sent once or, mended, some times more.
+pub struct Attempt<'a> {
     job: &'a Job,
     upstream: Upstream,
     client: &'a UpstreamClient,
@@ -126,47 +38,74 @@ struct Attempt<'a> {
     facts: ModelFacts,
     omit: Omissions,
     repairs: Vec<Repair>,
-    replayed_reasoning: Cell<Option<usize>>,
+    replayed_reasoning: Option<usize>,
+    first_body: Option<Bytes>,
+    pub dropped: Dropped,
+}
+
+/// Why an attempt has no answer.
+#[derive(Debug)]
+pub enum Failed {
+    /// It never came to the upstream.
+    Ours(ApiError),
+    Theirs(Answer),
 }
 
 enum Outcome {
     Opened(Box<Opened>),
-    Failed(Verdict),
+    Failed(Box<FailureJudge>, Verdict),
+    /// The same request has just failed (R-X3).
+    Remembered(Answer),
 }
 
 impl<'a> Attempt<'a> {
-    fn new(job: &'a Job, upstream: Upstream, client: &'a UpstreamClient) -> Result<Self, ApiError> {
-        let request = MessagesRequest::parse(&job.body)?;
-        let requested = request.model();
-        job.record.requested(&requested);
-        if let Some(refusal) = endless_loop(&request) {
-            return Err(refusal);
-        }
-        let known = upstream.state.models();
-        let model = match resolve(&requested, upstream.model.as_ref(), upstream.small_model.as_ref(), &known) {
-            Resolved::Model(model) => model,
-            Resolved::NoModel => return Err(no_model_error(&upstream.backend.id)),
+    /// # Errors
+    /// The upstream has no client: its CA file or the proxy's name cannot be used.
+    pub fn new(job: &'a Job, index: usize, model: ModelId) -> Result<Self, ApiError> {
+        let upstream = job.worker.context.upstreams[index].clone();
+        let client = match &job.worker.clients[index] {
+            Ok(client) => client,
+            Err(fault) => return Err(ApiError::new(502, ErrorKind::Api, fault.clone()).final_answer()),
         };
-        let omit = upstream.state.omissions(&model);
-        let facts = upstream.facts(&model);
-        Ok(Self { job, upstream, client, model, facts, omit, repairs: Vec::new(), replayed_reasoning: Cell::new(None) })
+        Ok(Self {
+            job,
+            client,
+            omit: upstream.state.omissions(&model),
+            facts: upstream.facts(&model),
+            upstream,
+            model,
+            repairs: Vec::new(),
+            replayed_reasoning: None,
+            first_body: None,
+            dropped: Dropped::default(),
+        })
     }
 
-    async fn run(mut self) -> Result<Opened, ApiError> {
+    /// Sends the request and reads the answer until its first real event; for a client that does not stream, to its
+    /// end. `request` is the job's body, read, if it is still at hand.
+    pub async fn run(&mut self, mut request: Option<MessagesRequest<'a>>) -> Result<Opened, Failed> {
         loop {
-            let answer = match self.once().await? {
+            let (judge, repair) = match self.once(request.take()).await.map_err(Failed::Ours)? {
                 Outcome::Opened(opened) => {
-                    self.remember();
+                    self.learn();
                     return Ok(*opened);
                 }
-                Outcome::Failed(Verdict::Answer(answer)) => return Err(answer.error),
-                Outcome::Failed(Verdict::Retry(repair)) => repair,
+                Outcome::Remembered(answer) => return Err(Failed::Theirs(answer)),
+                Outcome::Failed(judge, Verdict::Answer(answer)) => {
+                    judge.remember(&answer);
+                    if let Some(quota) = answer.class.quota {
+                        judge.skip_until_reset(quota);
+                    }
+                    return Err(Failed::Theirs(answer));
+                }
+                Outcome::Failed(judge, Verdict::Retry(repair)) => (judge, repair),
             };
-            if !self.mend(answer) {
-                return Err(ApiError::invalid(format!(
+            drop(judge);
+            if !self.mend(repair) {
+                return Err(Failed::Ours(ApiError::invalid(format!(
                     "{} refused the request again after what it objected to was left out",
                     self.upstream.backend.id
-                )));
+                ))));
             }
         }
     }
@@ -179,12 +118,8 @@ impl<'a> Attempt<'a> {
         !tried
     }
 
-    /// The repaired request was accepted: later ones leave the same out from the start.
-    fn remember(&self) {
-        let lasting = self.repairs.iter().any(|repair| *repair != Repair::WithoutReasoningItems);
-        if !lasting {
-            return;
-        }
+    /// The mended request was accepted: later ones leave the same out from the start.
+    fn learn(&self) {
         let is_new = self.upstream.state.learn(&self.model, |omit| {
             for repair in &self.repairs {
                 repair.apply(omit);
@@ -201,28 +136,22 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    async fn once(&self) -> Result<Outcome, ApiError> {
-        let backend = &self.upstream.backend;
-        let credential = match self.job.worker.context.credentials.get(&backend.id, &backend.origin()).await {
-            Ok(credential) => credential,
-            Err(fault) => return Err(credential_error(&fault)),
-        };
-        let (mut translated, streams) = self.translate()?;
-        self.job.record.sent(&self.upstream.state, backend.id.as_str(), self.model.as_str(), &translated.dropped);
-        *self.job.hold.reply_context.borrow_mut() = Some(translated.reply.clone());
-
-        if translated.replayed_reasoning.is_some() {
-            self.replayed_reasoning.set(translated.replayed_reasoning);
-        }
+    async fn once(&mut self, request: Option<MessagesRequest<'a>>) -> Result<Outcome, ApiError> {
+        let credential = self.credential().await?;
+        let mut translated = self.translate(request)?;
         let body = Bytes::from(std::mem::take(&mut translated.body));
-        let judge = self.judge(&translated, &body, &credential);
-        let mut outgoing = Outgoing::post("/responses", body)
-            .with_header(HeaderName::from_static("content-type"), HeaderValue::from_static("application/json"));
-        outgoing.headers.extend(route::headers(backend, &credential));
-        let first_byte = self.job.worker.context.settings.first_byte_timeout;
-        let incoming = match self.client.send(&outgoing, first_byte).await {
+        self.note(&translated);
+        if let Some(answer) = self.remembered(&body) {
+            return Ok(Outcome::Remembered(answer));
+        }
+        let judge = self.judge(&mut translated, body.clone(), &credential);
+        let outgoing = self.outgoing(body, &credential);
+        let incoming = match self.client.send(&outgoing, self.job.worker.context.settings.first_byte_timeout).await {
             Ok(incoming) => incoming,
-            Err(fault) => return Ok(Outcome::Failed(judge.transport(&transport_fault(fault)))),
+            Err(fault) => {
+                let verdict = judge.not_sent(fault);
+                return Ok(Outcome::Failed(judge, verdict));
+            }
         };
         drop(outgoing);
         if let Some(id) = incoming.header("x-request-id") {
@@ -230,17 +159,33 @@ impl<'a> Attempt<'a> {
         }
         if !(200..300).contains(&incoming.status()) {
             if incoming.status() == 401 {
-                self.job.worker.context.credentials.rejected(&backend.id, &backend.origin(), credential).await;
+                self.credential_refused(credential).await;
             }
-            return Ok(Outcome::Failed(judge.response(incoming).await));
+            let verdict = judge.response(incoming).await;
+            return Ok(Outcome::Failed(judge, verdict));
         }
         let reply = Reply::new(translated.reply, &self.job.request_id);
-        let out = if streams { EventWriter::stream() } else { EventWriter::whole() };
-        self.hold(reply, out, incoming, judge, streams).await
+        Ok(self.hold(reply, incoming, judge).await)
     }
 
-    fn translate(&self) -> Result<(Translated, bool), ApiError> {
-        let request = MessagesRequest::parse(&self.job.body)?;
+    async fn credential(&self) -> Result<Credential, ApiError> {
+        let backend = &self.upstream.backend;
+        let credentials = &self.job.worker.context.credentials;
+        credentials.get(&backend.id, &backend.origin()).await.map_err(|fault| credential_error(&fault))
+    }
+
+    /// The one place that acts on a 401.
+    async fn credential_refused(&self, credential: Credential) {
+        let backend = &self.upstream.backend;
+        self.job.worker.context.credentials.rejected(&backend.id, &backend.origin(), credential).await;
+    }
+
+    fn translate(&self, request: Option<MessagesRequest<'a>>) -> Result<Translated, ApiError> {
+        let request = match request {
+            Some(request) => request,
+            // Read again only to be sent again: nothing of it is kept while an upstream thinks.
+            None => MessagesRequest::parse(&self.job.body)?,
+        };
         let scope = self.upstream.scope();
         let context = RequestContext {
             profile: &self.upstream.backend.profile,
@@ -250,37 +195,57 @@ impl<'a> Attempt<'a> {
             agent_id: self.job.agent_id.as_deref(),
             omit: &self.omit,
         };
-        Ok((translate(&request, &context)?, request.stream()))
+        translate(&request, &context)
     }
 
-    fn judge(&self, translated: &Translated, body: &Bytes, credential: &Credential) -> FailureJudge {
-        FailureJudge {
-            upstream: self.upstream.clone(),
-            model: self.model.clone(),
-            secret: Zeroizing::new(credential.expose().unwrap_or_default().to_owned()),
-            local_token: self.job.worker.context.token.clone(),
-            input_tokens: translated.reply.input_estimate,
-            max_output_tokens: translated.reply.max_output_tokens,
-            context_window: self.facts.context_window,
-            effort: translated.effort,
-            summary: translated.summary,
-            replayed_reasoning: self.replayed_reasoning.get(),
-            omit: self.omit.clone(),
-            body: Some(body.clone()),
-            parameter_retries: self.repairs.iter().filter(|repair| repair.is_of_parameters()).count(),
-            images: translated.images.clone(),
+    /// Tells the others what this request has become.
+    fn note(&mut self, translated: &Translated) {
+        let backend = &self.upstream.backend.id;
+        self.job.record.sent(&self.upstream.state, backend.as_str(), self.model.as_str(), &translated.dropped);
+        self.job.worker.degraded(backend, &self.model, &translated.dropped);
+        *self.job.hold.reply_context.borrow_mut() = Some(translated.reply.clone());
+        self.dropped = translated.dropped.clone();
+        if translated.replayed_reasoning.is_some() {
+            self.replayed_reasoning = translated.replayed_reasoning;
         }
     }
 
+    /// R-X3: looked up once, with the body as first sent.
+    fn remembered(&mut self, body: &Bytes) -> Option<Answer> {
+        if self.first_body.is_some() {
+            return None;
+        }
+        self.first_body = Some(body.clone());
+        let digest = || Digest::of(&self.upstream.backend.id, body);
+        self.job.worker.refusals.borrow_mut().recall(Instant::now(), digest)
+    }
+
+    fn judge(&self, translated: &mut Translated, body: Bytes, credential: &Credential) -> Box<FailureJudge> {
+        let sent = Sent {
+            credential,
+            first_body: self.first_body.clone().unwrap_or_else(|| body.clone()),
+            body,
+            context_window: self.facts.context_window,
+            replayed_reasoning: self.replayed_reasoning,
+            omit: self.omit.clone(),
+            parameter_retries: self.repairs.iter().filter(|repair| repair.is_of_parameters()).count(),
+        };
+        let worker = Rc::clone(&self.job.worker);
+        Box::new(FailureJudge::new(worker, self.upstream.clone(), self.model.clone(), translated, sent))
+    }
+
+    /// The one place that makes a request's head.
+    fn outgoing(&self, body: Bytes, credential: &Credential) -> Outgoing {
+        let mut outgoing = Outgoing::post("/responses", body)
+            .with_header(HeaderName::from_static("content-type"), HeaderValue::from_static("application/json"));
+        outgoing.headers.extend(route::headers(&self.upstream.backend, credential));
+        outgoing
+    }
+
     /// Reads until the answer may be committed, or to its end for a client that wants it whole.
-    async fn hold(
-        &self,
-        mut reply: Reply,
-        mut out: EventWriter,
-        mut incoming: Incoming,
-        judge: FailureJudge,
-        streams: bool,
-    ) -> Result<Outcome, ApiError> {
+    async fn hold(&self, mut reply: Reply, mut incoming: Incoming, mut judge: Box<FailureJudge>) -> Outcome {
+        let streams = self.job.hold.streams.get();
+        let mut out = if streams { EventWriter::stream() } else { EventWriter::whole() };
         let idle = self.job.worker.context.settings.idle_timeout;
         loop {
             let next = timeout(idle, incoming.next()).await;
@@ -288,7 +253,10 @@ impl<'a> Attempt<'a> {
                 reply.assume_started();
             }
             let step = match next {
-                Err(_) => return Ok(Outcome::Failed(judge.transport(&TransportFault::IdleTimeout))),
+                Err(_) => {
+                    let verdict = judge.transport(&TransportFault::IdleTimeout);
+                    return Outcome::Failed(judge, verdict);
+                }
                 Ok(Some(Ok(chunk))) => reply.feed(&chunk, &mut out),
                 Ok(Some(Err(_))) => Step::Failed(Failure::Cut),
                 Ok(None) => reply.end(&mut out),
@@ -298,132 +266,28 @@ impl<'a> Attempt<'a> {
                 Step::Flowing if !streams => continue,
                 Step::Flowing => Some(incoming),
                 Step::Finished => {
-                    finish_reading(incoming);
+                    if !reply.stopped_early() {
+                        finish_reading(incoming);
+                    }
                     None
                 }
-                Step::Failed(failure) => return Ok(Outcome::Failed(judge.failure(&failure, &reply))),
+                Step::Failed(failure) => {
+                    let verdict = judge.failure(&failure, &reply).await;
+                    return Outcome::Failed(judge, verdict);
+                }
             };
-            let judge = FailureJudge { body: None, ..judge };
-            let upstream_model = self.model.clone();
-            return Ok(Outcome::Opened(Box::new(Opened { reply, out, incoming, judge, upstream_model })));
+            judge.commit();
+            return Outcome::Opened(Box::new(Opened { reply, out, incoming, judge }));
         }
     }
 }
 
 /// A finished answer's connection can serve the next request only if its last chunk is read. It is usually there
 /// already; a server that keeps the stream open is let go.
-pub fn finish_reading(mut incoming: Incoming) {
+pub fn finish_reading<I: futures_util::Stream + Unpin + 'static>(mut incoming: I) {
     actix_rt::spawn(async move {
-        let _ = timeout(Duration::from_millis(500), async { while let Some(Ok(_)) = incoming.next().await {} }).await;
+        let _ = timeout(LAST_CHUNK, async { while incoming.next().await.is_some() {} }).await;
     });
-}
-
-impl FailureJudge {
-    pub fn transport(&self, fault: &TransportFault) -> Verdict {
-        self.with_context(&[], |context| unclassified("transport", transport_error(fault, context)))
-    }
-
-    async fn response(&self, incoming: Incoming) -> Verdict {
-        let status = incoming.status();
-        let retry_after = incoming.header("retry-after").map(str::to_owned);
-        let location = incoming.header("location").map(str::to_owned);
-        let cloudflare = incoming.header("cf-mitigated").is_some();
-        let body = incoming.read_limited(ERROR_BODY_LIMIT, ERROR_BODY_TIME).await;
-        self.verdict(&UpstreamReply {
-            status: Some(status),
-            body: &body,
-            retry_after: retry_after.as_deref(),
-            location: location.as_deref(),
-            cloudflare,
-        })
-    }
-
-    /// A failure inside a 2xx answer.
-    pub fn failure(&self, failure: &Failure, reply: &Reply) -> Verdict {
-        let fault = match failure {
-            Failure::Reported { event } => return self.verdict(&UpstreamReply::in_stream(event.as_bytes())),
-            Failure::Cut => return unclassified("cut", reply.cut_error()),
-            Failure::Malformed => StreamFault::Malformed,
-            Failure::TooLong => StreamFault::TooLong,
-            Failure::Empty => StreamFault::Empty,
-            Failure::Html(page) => StreamFault::Html(page.clone()),
-        };
-        self.with_context(&[], |context| unclassified("stream", stream_error(&fault, false, context)))
-    }
-
-    fn verdict(&self, reply: &UpstreamReply<'_>) -> Verdict {
-        let known = self.upstream.listed_models();
-        self.with_context(&known, |context| judge(reply, context))
-    }
-
-    fn with_context<T>(&self, known_models: &[ModelEntry], use_it: impl FnOnce(&ErrorContext<'_>) -> T) -> T {
-        use_it(&ErrorContext {
-            profile: self.upstream.backend.profile.kind,
-            backend: &self.upstream.backend.id,
-            base_url: self.upstream.backend.base_url.as_str(),
-            model: &self.model,
-            context_window: self.context_window,
-            input_tokens: self.input_tokens,
-            max_output_tokens: self.max_output_tokens,
-            effort: self.effort,
-            summary: self.summary,
-            replayed_reasoning: self.replayed_reasoning,
-            omit: &self.omit,
-            body_keys: &self.body.as_ref().map(|body| sent_parameters(body)).unwrap_or_default(),
-            parameter_retries: u8::try_from(self.parameter_retries).unwrap_or(u8::MAX),
-            attachment_path: &|attachment, place| self.attachment_path(attachment, place),
-            known_models,
-            now_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()),
-            login: &login_advice(&self.upstream.backend),
-            secrets: &[&self.secret, self.local_token.expose()],
-        })
-    }
-
-    fn attachment_path(&self, attachment: Attachment, place: Option<(usize, usize)>) -> Option<String> {
-        let kind = match attachment {
-            Attachment::Image => MediaKind::Image,
-            Attachment::Document => MediaKind::Document,
-        };
-        let mut of_kind = self.images.iter().filter(|image| image.kind == kind);
-        let found = match place {
-            Some(place) => of_kind.find(|image| (image.item, image.part) == place),
-            None => of_kind.next_back(),
-        };
-        found.map(ImagePlace::path)
-    }
-}
-
-/// What a person does about a refused credential, as a sentence.
-fn login_advice(backend: &Backend) -> String {
-    match (&backend.credential, backend.kind) {
-        (_, BackendKind::CodexSubscription) => format!("run `claudette login {}`", backend.id),
-        (Some(CredentialSetting::Env(name)), _) => format!("check the key in the environment variable {name}"),
-        (Some(CredentialSetting::File(path)), _) => format!("check the key in {}", path.display()),
-        (Some(_), _) => format!("check the credential of backend {} in the config", backend.id),
-        (None, _) => format!("set a credential for backend {} in the config", backend.id),
-    }
-}
-
-fn unclassified(code: &str, error: ApiError) -> Verdict {
-    Verdict::Answer(Answer { error, class: Class { code: code.to_owned(), quota: None } })
-}
-
-fn transport_fault(fault: SendFault) -> TransportFault {
-    match fault {
-        SendFault::Refused(_) => TransportFault::Refused,
-        SendFault::Dns(_) => TransportFault::Dns,
-        SendFault::ConnectTimeout => TransportFault::ConnectTimeout,
-        SendFault::FirstByteTimeout => TransportFault::FirstByteTimeout,
-        SendFault::ClosedBeforeHead | SendFault::ClosedWhileSending => TransportFault::ClosedBeforeHead,
-        SendFault::ProxyRefused(answer) => TransportFault::ProxyRefused(answer),
-        SendFault::Tls(_) | SendFault::Untrusted { .. } | SendFault::BadCertificate { .. } => {
-            TransportFault::Tls(fault.to_string())
-        }
-        SendFault::BadAnswer(what) => TransportFault::Garbled(what),
-        SendFault::Unreachable(what) | SendFault::BadUrl(what) | SendFault::Other(what) => {
-            TransportFault::Unreachable(what)
-        }
-    }
 }
 
 fn credential_error(fault: &CredentialFault) -> ApiError {

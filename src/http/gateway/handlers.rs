@@ -14,14 +14,10 @@ use futures_util::FutureExt;
 use super::listener::Worker;
 use super::messages::{self, Asked};
 use super::record::Record;
-use super::{Admission, body, errors};
+use super::{Admission, body, counting, errors};
 use crate::http::access::{self, Refusal};
 use crate::providers::anthropic::models::{self as model_list, ListShape};
-use crate::providers::anthropic::wire::MessagesRequest;
 use crate::providers::translate::{ApiError, ErrorKind};
-
-/// Of JSON as `claude` sends it. Nothing in `claude` depends on an exact count.
-const BYTES_PER_TOKEN: usize = 4;
 
 pub fn routes(config: &mut ServiceConfig) {
     config
@@ -96,8 +92,12 @@ async fn post_messages(request: HttpRequest, payload: Payload) -> HttpResponse {
 
 async fn count_tokens(request: HttpRequest, payload: Payload) -> HttpResponse {
     guarded(request, |request| async move {
+        let worker = worker(&request)?;
+        if let Some(refusal) = closed(&worker) {
+            return Err(refusal);
+        }
         let body = body::read(payload, announced(&request)).await?;
-        let tokens = MessagesRequest::parse_for_count(&body)?.size() / BYTES_PER_TOKEN;
+        let tokens = counting::tokens(&worker, &body).await?;
         Ok(HttpResponse::Ok().content_type("application/json").body(format!(r#"{{"input_tokens":{tokens}}}"#)))
     })
     .await

@@ -4,6 +4,8 @@
 //! death could neither be counted nor answered. Here the socket stays with the Supervisor, the loop works on a clone,
 //! and connections made while no loop runs wait in the backlog for the next one.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
@@ -16,10 +18,15 @@ use actix_web::dev::AppConfig;
 use actix_web::{App, web};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use super::GatewayContext;
 use super::handlers;
+use super::refusals::Refusals;
+use super::rejections::Rejections;
 use crate::http::upstream::{UpstreamClient, route};
+use crate::ids::{BackendId, ModelId};
+use crate::providers::translate::Dropped;
 
 /// `claude` keeps its connections and reuses them after long thoughts.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -28,12 +35,18 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Out of descriptors: accepting again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Kinds of what was dropped that are told: a client may invent as many as it likes.
+const MOST_TOLD: usize = 256;
 
 /// What one gateway thread's handlers share. Clients are not `Send`: each thread has its own connections.
 pub struct Worker {
     pub context: Arc<GatewayContext>,
     /// One for each of the context's upstreams, in the same order; an `Err` is said again to each request.
     pub clients: Vec<Result<UpstreamClient, String>>,
+    pub refusals: RefCell<Refusals>,
+    pub rejections: RefCell<Rejections>,
+    /// What was dropped and told already, by backend and kind.
+    told: RefCell<HashSet<(BackendId, String)>>,
 }
 
 impl Worker {
@@ -46,7 +59,30 @@ impl Worker {
                 UpstreamClient::new(&target).map_err(|fault| fault.to_string())
             })
             .collect();
-        Self { context, clients }
+        Self {
+            context,
+            clients,
+            refusals: RefCell::default(),
+            rejections: RefCell::default(),
+            told: RefCell::default(),
+        }
+    }
+
+    /// Tells of each kind of thing that translation cannot carry over, once.
+    pub fn degraded(&self, backend: &BackendId, model: &ModelId, dropped: &Dropped) {
+        for kind in dropped.iter() {
+            let mut told = self.told.borrow_mut();
+            if told.len() < MOST_TOLD && told.insert((backend.clone(), kind.to_owned())) {
+                info!(
+                    event = "request.degraded",
+                    backend = %backend,
+                    generation = self.context.generation.0,
+                    model = %model,
+                    dropped = kind,
+                    "this does not reach the upstream, or only as text"
+                );
+            }
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! A gateway: the loopback listener that serves one slot.
 //!
 //! Everything of one generation runs on one thread: [`listener`] accepts, [`handlers`] routes, [`messages`] answers
-//! `POST /v1/messages` by way of [`attempt`] and [`stream`]. A handler shares two things with the rest of the service:
+//! `POST /v1/messages`: [`asking`] chooses the upstream, [`attempt`] gets its answer to the commit point, [`judge`] says
+//! what its failures mean, [`stream`] passes the answer on. [`refusals`] and [`rejections`] remember what failed. A handler shares two things with the rest of the service:
 //! its immutable [`GatewayContext`] and its backends' `BackendState`. It knows no actor and decides nothing about the
 //! gateway's own life.
 
@@ -11,22 +12,33 @@ mod handlers;
 
 mod messages;
 
+mod asking;
 mod attempt;
+mod judge;
 mod stream;
+
+mod refusals;
+mod rejections;
+
+mod counting;
 
 mod body;
 mod errors;
 mod record;
 
+#[cfg(test)]
+mod testing;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::access::LocalToken;
+use crate::http::tokens::Tokenizer;
 use crate::http::upstream::BackendState;
 use crate::http::upstream::credential::CredentialSource;
 use crate::ids::{Generation, ModelId, Slot};
@@ -43,6 +55,9 @@ pub struct GatewayContext {
     pub upstreams: Vec<Upstream>,
     pub settings: UpstreamSettings,
     pub credentials: CredentialSource,
+    pub tokenizer: Tokenizer,
+    /// Equal upstream rejections in a row until `gateway.rejecting` is logged.
+    pub rejection_threshold: u32,
     pub activity: Arc<Activity>,
     pub admission: Arc<ArcSwap<Admission>>,
     /// Cancelled when the drain deadline has passed: every stream ends with an error event.
@@ -79,6 +94,11 @@ impl Upstream {
     pub fn scope(&self) -> String {
         models::scope(self.backend.profile.kind, &self.backend.origin(), None)
     }
+}
+
+/// Seconds since the epoch.
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs())
 }
 
 /// Whether new requests are taken.

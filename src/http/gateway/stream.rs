@@ -20,11 +20,13 @@ use futures_util::future::LocalBoxFuture;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::attempt::{FailureJudge, Opened, finish_reading};
+use super::asking::Opened;
+use super::attempt::finish_reading;
+use super::judge::FailureJudge;
+use super::listener::Worker;
 use super::record::Record;
-use crate::http::upstream::Incoming;
+use crate::http::upstream::{BodyFault, Incoming};
 use crate::providers::anthropic::events::EventWriter;
-use crate::providers::translate::errors::{TransportFault, Verdict};
 use crate::providers::translate::response::{Failure, Reply, Step};
 use crate::providers::translate::{ApiError, ErrorKind};
 
@@ -33,8 +35,11 @@ const PING: Duration = Duration::from_secs(10);
 /// R-K2: after this long without an event other than a ping, one that `claude`'s watchdog counts.
 const NO_OP: Duration = Duration::from_secs(60);
 
-pub struct MessageStream {
-    phase: Phase,
+/// An answer that has not come to its commit point.
+pub type Opening<I> = LocalBoxFuture<'static, Result<Opened<I>, ApiError>>;
+
+pub struct MessageStream<I = Incoming> {
+    phase: Phase<I>,
     out: EventWriter,
     /// Fires when the upstream has been silent too long.
     idle: Pin<Box<Sleep>>,
@@ -48,52 +53,36 @@ pub struct MessageStream {
     record: Record,
 }
 
-enum Phase {
+enum Phase<I> {
     /// `placeholder` has written the `message_start` and writes keepalives until the real answer comes.
     Opening {
-        answer: LocalBoxFuture<'static, Result<Opened, ApiError>>,
+        answer: Opening<I>,
         placeholder: Reply,
     },
     Flowing {
         reply: Reply,
-        incoming: Option<Incoming>,
+        incoming: Option<I>,
         judge: Box<FailureJudge>,
     },
     Done,
 }
 
-impl MessageStream {
-    pub fn flowing(
-        opened: Opened,
-        idle_timeout: Duration,
-        cut: WaitForCancellationFutureOwned,
-        record: Record,
-    ) -> Self {
-        let Opened { reply, out, incoming, judge, .. } = opened;
-        let phase = Phase::Flowing { reply, incoming, judge: Box::new(judge) };
-        Self::new(phase, out, idle_timeout, cut, record)
+impl<I: Upstreamed> MessageStream<I> {
+    pub fn flowing(opened: Opened<I>, worker: &Worker, record: Record) -> Self {
+        let Opened { reply, out, incoming, judge } = opened;
+        Self::new(Phase::Flowing { reply, incoming, judge }, out, worker, record)
     }
 
-    pub fn opening(
-        answer: LocalBoxFuture<'static, Result<Opened, ApiError>>,
-        mut placeholder: Reply,
-        idle_timeout: Duration,
-        cut: WaitForCancellationFutureOwned,
-        record: Record,
-    ) -> Self {
+    /// Begins the message for an answer that has kept its client waiting too long.
+    pub fn opening(answer: Opening<I>, mut placeholder: Reply, worker: &Worker, record: Record) -> Self {
         let mut out = EventWriter::stream();
         placeholder.commit(&mut out);
         placeholder.keep_alive(&mut out);
-        Self::new(Phase::Opening { answer, placeholder }, out, idle_timeout, cut, record)
+        Self::new(Phase::Opening { answer, placeholder }, out, worker, record)
     }
 
-    fn new(
-        phase: Phase,
-        out: EventWriter,
-        idle_timeout: Duration,
-        cut: WaitForCancellationFutureOwned,
-        record: Record,
-    ) -> Self {
+    fn new(phase: Phase<I>, out: EventWriter, worker: &Worker, record: Record) -> Self {
+        let idle_timeout = worker.context.settings.idle_timeout;
         Self {
             phase,
             out,
@@ -102,7 +91,7 @@ impl MessageStream {
             beat: Box::pin(sleep(PING)),
             last_event: Instant::now(),
             only_a_ping: false,
-            cut: Box::pin(cut),
+            cut: Box::pin(worker.context.cut.clone().cancelled_owned()),
             record,
         }
     }
@@ -142,11 +131,11 @@ impl MessageStream {
         moved || self.beats(cx)
     }
 
-    fn flow(&mut self, opened: Opened) {
-        let Opened { reply, mut out, incoming, judge, .. } = opened;
+    fn flow(&mut self, opened: Opened<I>) {
+        let Opened { reply, mut out, incoming, judge } = opened;
         self.out.append(&mut out);
         self.idle.as_mut().reset(Instant::now() + self.idle_timeout);
-        self.phase = Phase::Flowing { reply, incoming, judge: Box::new(judge) };
+        self.phase = Phase::Flowing { reply, incoming, judge };
     }
 
     /// One chunk of the upstream's answer, its end, or a broken connection.
@@ -162,10 +151,7 @@ impl MessageStream {
             Step::Held | Step::Flowing => {}
             Step::Finished => self.finish(),
             Step::Failed(failure) => {
-                let error = match judge.failure(&failure, reply) {
-                    Verdict::Answer(answer) => answer.error,
-                    Verdict::Retry(_) => reply.cut_error(),
-                };
+                let error = judge.late_failure(&failure, reply);
                 self.fail(&error);
             }
         }
@@ -197,10 +183,7 @@ impl MessageStream {
     /// R-K3: the upstream has been silent too long, which is a cut.
     fn go_idle(&mut self) {
         if let Phase::Flowing { reply, judge, .. } = &self.phase {
-            let error = match judge.transport(&TransportFault::IdleTimeout) {
-                Verdict::Answer(answer) => ApiError { kind: reply.cut_error().kind, ..answer.error },
-                Verdict::Retry(_) => reply.cut_error(),
-            };
+            let error = judge.idle(reply);
             self.fail(&error);
         }
     }
@@ -225,7 +208,8 @@ impl MessageStream {
         }
     }
 
-    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    /// The next bytes for the client.
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             if !self.out.is_empty() {
                 let bytes = self.out.take_bytes();
@@ -246,13 +230,18 @@ impl MessageStream {
     }
 }
 
-impl Stream for MessageStream {
+/// An upstream's body as it comes in.
+pub trait Upstreamed: Stream<Item = Result<Bytes, BodyFault>> + Unpin + 'static {}
+
+impl<I: Stream<Item = Result<Bytes, BodyFault>> + Unpin + 'static> Upstreamed for I {}
+
+impl<I: Upstreamed> Stream for MessageStream<I> {
     type Item = Result<Bytes, Infallible>;
 
     /// Never an `Err`: that would close the socket and discard what is not flushed. A panic ends this stream alone.
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        match catch_unwind(AssertUnwindSafe(|| this.next(cx))) {
+        match catch_unwind(AssertUnwindSafe(|| this.poll_bytes(cx))) {
             Ok(next) => next.map(|bytes| bytes.map(Ok)),
             Err(_) => {
                 this.fail(&ApiError::new(500, ErrorKind::Api, "the gateway failed while it answered: see its log"));
@@ -261,3 +250,6 @@ impl Stream for MessageStream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -183,6 +183,13 @@ pub fn judge(reply: &UpstreamReply<'_>, context: &ErrorContext<'_>) -> Verdict {
     }
 }
 
+/// Whether the reply says that the input is larger than the window, so that [`judge`] wants to know its true size in
+/// [`ErrorContext::input_tokens`] (WIRE.md §3.3).
+pub fn is_overflow(reply: &UpstreamReply<'_>, context: &ErrorContext<'_>) -> bool {
+    let overflow = Overflow::of(&Reading::of(reply, context.secrets), context);
+    matches!(overflow, Some(Overflow::Input { .. }))
+}
+
 /// For a bug of ours: a handler that panicked, a state that cannot be.
 pub fn internal_error() -> ApiError {
     ApiError::new(500, ErrorKind::Api, "the gateway failed; its log says how").final_answer()
