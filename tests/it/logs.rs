@@ -101,4 +101,6 @@ fn what_translation_drops_is_told_once_per_kind() {
     scene.service.wait_for_count("request.finished", 2);
     let degraded = scene.service.log_lines().iter().filter(|line| line.contains("\"request.degraded\"")).count();
     assert_eq!(degraded, 1);
+    let dropped = scene.service.wait_for("request.finished")["dropped"].clone();
+    assert!(dropped.as_str().is_some_and(|kinds| kinds.contains("hologram")), "{dropped}");
 }

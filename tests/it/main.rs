@@ -8,6 +8,7 @@ mod support;
 mod cli;
 mod codex;
 mod errors;
+mod fallback;
 mod gateway;
 mod logs;
 mod models;
