@@ -112,6 +112,24 @@ fn an_unknown_path_is_a_not_found_error() {
         assert_eq!(response.status, 404, "{path}");
         assert_eq!(error_of(&response).0, "not_found_error", "{path}");
     }
+    let response = scene.get("/v1/messages");
+    assert_eq!((response.status, error_of(&response).0.as_str()), (404, "not_found_error"), "a known path, GET");
+}
+
+#[test]
+fn every_answer_has_an_id_of_its_own() {
+    let scene = Scene::openai(says_hello());
+    let id = |response: &Response| response.header("request-id").expect("an id").to_owned();
+    let whole = json!({"model": "gpt-5.5", "max_tokens": 99, "messages": [{"role": "user", "content": "hi"}]});
+    let ids = [
+        id(&scene.get("/v1/models")),
+        id(&scene.post("/v1/messages", &whole)),
+        id(&scene.post("/v1/messages", &json!({}))),
+        id(&scene.post("/v1/messages/count_tokens", &whole)),
+    ];
+    for (index, id) in ids.iter().enumerate() {
+        assert!(id.starts_with("req_") && !ids[..index].contains(id), "{ids:?}");
+    }
 }
 
 #[test]

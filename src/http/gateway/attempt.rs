@@ -92,7 +92,7 @@ impl<'a> Attempt<'a> {
                 }
                 Outcome::Remembered(answer) => return Err(Failed::Theirs(answer)),
                 Outcome::Failed(judge, Verdict::Answer(answer)) => {
-                    judge.remember(&answer);
+                    judge.remember(&answer, self.job.hold.started.get());
                     if let Some(quota) = answer.class.quota {
                         judge.skip_until_reset(quota);
                     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::providers::translate::ApiError;
 
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const RETRY_AFTER: HeaderName = HeaderName::from_static("retry-after");
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
@@ -28,9 +28,6 @@ struct Body<'a> {
 pub fn response(error: &ApiError, request_id: &str) -> HttpResponse {
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(status);
-    if let Ok(id) = HeaderValue::from_str(request_id) {
-        response.insert_header((REQUEST_ID, id));
-    }
     if let Some(retry) = error.should_retry {
         response.insert_header((SHOULD_RETRY, if retry { "true" } else { "false" }));
     }
@@ -38,9 +35,15 @@ pub fn response(error: &ApiError, request_id: &str) -> HttpResponse {
         response.insert_header((RETRY_AFTER, seconds));
         response.insert_header((RETRY_AFTER_MS, seconds.saturating_mul(1000)));
     }
-    response.json(Envelope {
-        r#type: "error",
-        error: Body { r#type: error.kind.as_str(), message: &error.message },
-        request_id,
-    })
+    let envelope =
+        Envelope { r#type: "error", error: Body { r#type: error.kind.as_str(), message: &error.message }, request_id };
+    named(response.json(envelope), request_id)
+}
+
+/// The response with its id in the header that `claude` logs.
+pub fn named(mut response: HttpResponse, request_id: &str) -> HttpResponse {
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
 }

@@ -41,7 +41,7 @@ async fn alive(request: HttpRequest) -> HttpResponse {
 }
 
 pub async fn not_found(request: HttpRequest) -> HttpResponse {
-    guarded(request, |request| async move {
+    guarded(request, |request, _| async move {
         let path = request.path();
         Err(ApiError::new(404, ErrorKind::NotFound, format!("{} {path} is not served here", request.method())))
     })
@@ -49,7 +49,7 @@ pub async fn not_found(request: HttpRequest) -> HttpResponse {
 }
 
 async fn models(request: HttpRequest) -> HttpResponse {
-    guarded(request, |request| async move {
+    guarded(request, |request, _| async move {
         let worker = worker(&request)?;
         let list = model_list::list(&listed_models(&worker), &worker.context.slot.backend, shape(&request));
         Ok(HttpResponse::Ok().content_type("application/json").body(list))
@@ -58,7 +58,7 @@ async fn models(request: HttpRequest) -> HttpResponse {
 }
 
 async fn model(request: HttpRequest) -> HttpResponse {
-    guarded(request, |request| async move {
+    guarded(request, |request, _| async move {
         let worker = worker(&request)?;
         let id = request.match_info().query("id").replace("%2F", "/").replace("%2f", "/");
         let known = listed_models(&worker);
@@ -70,28 +70,27 @@ async fn model(request: HttpRequest) -> HttpResponse {
 }
 
 async fn post_messages(request: HttpRequest, payload: Payload) -> HttpResponse {
-    guarded(request, |request| async move {
+    guarded(request, |request, id| async move {
         let worker = worker(&request)?;
-        let asked_id = request_id();
         let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let (session_id, agent_id) = (header("x-claude-code-session-id"), header("x-claude-code-agent-id"));
         let record = Record::begin(worker.context.clone(), session_id.as_deref(), agent_id.as_deref());
         if let Some(refusal) = closed(&worker) {
-            return Ok(messages::refuse(&refusal, &asked_id, &record));
+            return Ok(messages::refuse(&refusal, &id, &record));
         }
         let body = match body::read(payload, announced(&request)).await {
             Ok(body) => body,
-            Err(error) => return Ok(messages::refuse(&error, &asked_id, &record)),
+            Err(error) => return Ok(messages::refuse(&error, &id, &record)),
         };
-        let asked = Asked { body, session_id, agent_id, request_id: asked_id.clone() };
+        let asked = Asked { body, session_id, agent_id, request_id: id.clone() };
         let answer = AssertUnwindSafe(messages::answer(worker, asked, record.clone())).catch_unwind().await;
-        Ok(answer.unwrap_or_else(|_| messages::refuse(&our_fault(), &asked_id, &record)))
+        Ok(answer.unwrap_or_else(|_| messages::refuse(&our_fault(), &id, &record)))
     })
     .await
 }
 
 async fn count_tokens(request: HttpRequest, payload: Payload) -> HttpResponse {
-    guarded(request, |request| async move {
+    guarded(request, |request, _| async move {
         let worker = worker(&request)?;
         if let Some(refusal) = closed(&worker) {
             return Err(refusal);
@@ -103,10 +102,10 @@ async fn count_tokens(request: HttpRequest, payload: Payload) -> HttpResponse {
     .await
 }
 
-/// Checks who asks before anything is read, and turns errors and panics into answers.
+/// Checks who asks before anything is read, turns errors and panics into answers, and gives each answer its id.
 async fn guarded<F, A>(request: HttpRequest, handle: F) -> HttpResponse
 where
-    F: FnOnce(HttpRequest) -> A,
+    F: FnOnce(HttpRequest, String) -> A,
     A: Future<Output = Result<HttpResponse, ApiError>>,
 {
     let allowed = access::check_origin(request.headers()).and_then(|()| match worker(&request) {
@@ -117,8 +116,8 @@ where
     if let Err(refusal) = allowed {
         return errors::response(&refused(&refusal), &id);
     }
-    match AssertUnwindSafe(handle(request)).catch_unwind().await {
-        Ok(Ok(response)) => response,
+    match AssertUnwindSafe(handle(request, id.clone())).catch_unwind().await {
+        Ok(Ok(response)) => errors::named(response, &id),
         Ok(Err(error)) => errors::response(&error, &id),
         Err(_) => errors::response(&our_fault(), &id),
     }

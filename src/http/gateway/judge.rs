@@ -130,8 +130,7 @@ impl FailureJudge {
         }
     }
 
-    /// A failure after the commit point: the error event to write. One that `claude` cannot mend by asking again is
-    /// remembered, because it will ask again (R-X3).
+    /// A failure after the commit point: the error event to write.
     pub fn late_failure(&self, failure: &Failure, reply: &Reply) -> ApiError {
         let verdict = match failure {
             Failure::Reported { event } => self.judged(&UpstreamReply::in_stream(event.as_bytes()), self.input_tokens),
@@ -141,9 +140,7 @@ impl FailureJudge {
         if let Some(quota) = answer.class.quota {
             self.skip_until_reset(quota);
         }
-        if answer.error.should_retry == Some(false) {
-            self.keep(&answer);
-        }
+        self.remember(&answer, true);
         answer.error
     }
 
@@ -155,21 +152,19 @@ impl FailureJudge {
         }
     }
 
-    /// R-X3: every upstream failure that is answered with 400 is remembered.
-    pub fn remember(&self, answer: &Answer) {
-        if answer.error.status == 400 {
-            self.keep(answer);
+    /// R-X3: what `claude` asks for again is remembered: every upstream failure that is answered with 400 and, once its
+    /// message has `started`, every one that asking again cannot mend.
+    pub fn remember(&self, answer: &Answer, started: bool) {
+        if answer.error.status != 400 && !(started && answer.error.should_retry == Some(false)) {
+            return;
         }
+        let digest = Digest::of(&self.upstream.backend.id, &self.first_body);
+        self.worker.refusals.borrow_mut().keep(digest, answer.clone(), Instant::now());
     }
 
     /// Other requests go to the fallback at once, until the quota is new.
     pub fn skip_until_reset(&self, quota: Quota) {
         self.upstream.state.skip_until(quota.resets_at.unwrap_or_else(|| unix_now() + UNTOLD_RESET));
-    }
-
-    fn keep(&self, answer: &Answer) {
-        let digest = Digest::of(&self.upstream.backend.id, &self.first_body);
-        self.worker.refusals.borrow_mut().keep(digest, answer.clone(), Instant::now());
     }
 
     fn stream_fault(&self, failure: &Failure, reply: &Reply) -> Verdict {

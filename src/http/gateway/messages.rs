@@ -49,7 +49,7 @@ pub async fn answer(worker: Rc<Worker>, asked: Asked, record: Record) -> HttpRes
             Some(context) => {
                 let model = context.upstream_model.clone();
                 let stream = MessageStream::opening(opening, Reply::new(context, &request_id), &worker, record.clone());
-                return streamed(stream, &model, &request_id, &record);
+                return streamed(stream, &model, &record);
             }
             None => opening.await,
         },
@@ -58,7 +58,7 @@ pub async fn answer(worker: Rc<Worker>, asked: Asked, record: Record) -> HttpRes
         Ok(opened) if hold.streams.get() => {
             let model = opened.judge.model.clone();
             let stream = MessageStream::flowing(opened, &worker, record.clone());
-            streamed(stream, &model, &request_id, &record)
+            streamed(stream, &model, &record)
         }
         Ok(opened) => whole(opened, &request_id, &record),
         Err(error) => refuse(&error, &request_id, &record),
@@ -75,13 +75,10 @@ impl Hold {
     }
 }
 
-fn streamed(stream: MessageStream, model: &ModelId, request_id: &str, record: &Record) -> HttpResponse {
+fn streamed(stream: MessageStream, model: &ModelId, record: &Record) -> HttpResponse {
     record.answered(200);
     let mut response = HttpResponse::Ok();
-    response
-        .insert_header((CONTENT_TYPE, "text/event-stream"))
-        .insert_header((CACHE_CONTROL, "no-cache"))
-        .insert_header((errors::REQUEST_ID, request_id));
+    response.insert_header((CONTENT_TYPE, "text/event-stream")).insert_header((CACHE_CONTROL, "no-cache"));
     name_model(&mut response, model);
     response.body(BodyStream::new(stream))
 }
@@ -95,7 +92,7 @@ fn whole(opened: Opened, request_id: &str, record: &Record) -> HttpResponse {
     };
     record.answered(200);
     let mut response = HttpResponse::Ok();
-    response.insert_header((CONTENT_TYPE, "application/json")).insert_header((errors::REQUEST_ID, request_id));
+    response.insert_header((CONTENT_TYPE, "application/json"));
     name_model(&mut response, &model);
     response.body(message)
 }
