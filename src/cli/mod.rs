@@ -2,6 +2,7 @@
 
 mod check;
 mod claude;
+mod demo;
 mod env;
 mod models;
 mod serve;
@@ -131,7 +132,7 @@ pub fn run() -> anyhow::Result<Exit> {
     let arguments = Arguments::parse();
     match arguments.command.unwrap_or(Command::Serve(arguments.serve)) {
         Command::Serve(flag) => serve::run(flag.config),
-        Command::Demo { .. } => Ok(Exit::Failed),
+        Command::Demo { prompt } => demo::run(prompt),
         Command::Check(flag) => check::run(flag.config.as_deref()),
         Command::Status { json } => status::run(json),
         Command::Test { backend } => test::run(&backend),
