@@ -7,6 +7,7 @@ mod support;
 
 mod cli;
 mod codex;
+mod demo;
 mod errors;
 mod fallback;
 mod gateway;

@@ -26,8 +26,8 @@ impl Step {
     fn name(self) -> &'static str {
         match self {
             Step::Title => "title",
-            Step::Question => "your prompt",
-            Step::Answer => "tool result",
+            Step::Question => "prompt",
+            Step::Answer => "result",
             Step::Other => "other",
         }
     }
@@ -106,8 +106,7 @@ impl Ledger {
     }
 }
 
-const HEAD: [&str; 9] =
-    ["request", "first byte", "first delta", "total", "deltas", "delay", "input", "cached", "output"];
+const HEAD: [&str; 9] = ["request", "1st byte", "1st delta", "total", "deltas", "delay", "input", "cached", "output"];
 
 impl Entry {
     fn row(&self, logged: Option<&Finished>) -> [String; 9] {
@@ -204,7 +203,7 @@ no JSON
             .collect();
         assert_eq!(lines[0], HEAD);
         assert_eq!(lines[1], ["title", "-", "-", "-", "1", "-", "-", "-", "-"], "nothing of it is shown or logged");
-        assert_eq!((lines[2][0], lines[2][1], lines[2][3], lines[2][4]), ("your prompt", "3 ms", "900 ms", "1"));
+        assert_eq!((lines[2][0], lines[2][1], lines[2][3], lines[2][4]), ("prompt", "3 ms", "900 ms", "1"));
         assert_eq!(lines[2][6..], ["40", "128", "7"]);
         assert!(lines[2][5].ends_with(" ms"), "{table}");
     }

@@ -32,11 +32,10 @@ use self::ledger::Ledger;
 use self::screen::{Screen, Voice};
 use self::upstream::{MODEL, Upstream};
 use super::Exit;
-use crate::actors::messages::{Event, Events};
+use crate::actors::messages::{Event, Events, Signal};
 use crate::actors::supervisor::{self, Mode, Options, RunEnd, Started};
 use crate::http::control::{Question, Wish};
 use crate::providers::claude_cli::environment::Wiring;
-use crate::signals::Signal;
 use crate::telemetry::{self, Destination, Format, Guard, Level, Telemetry};
 
 const PROMPT: &str = "Say hello from the shell.";
@@ -48,7 +47,7 @@ const STOP_TIME: Duration = Duration::from_secs(5);
 const KEEP_LOG: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub fn run(prompt: Option<String>) -> anyhow::Result<Exit> {
-    let prompt = prompt.unwrap_or_else(|| PROMPT.to_owned());
+    let prompt = prompt.filter(|prompt| !prompt.trim().is_empty()).unwrap_or_else(|| PROMPT.to_owned());
     actix::System::new().block_on(async move {
         let stop = on_signal()?;
         let mut screen = Screen::of_process();
@@ -138,9 +137,9 @@ impl Stage {
     }
 
     fn introduce<W: Write>(&self, program: Option<&Path>, screen: &mut Screen<W>) -> io::Result<()> {
-        let heading = "claudette demo: one agent turn on a scripted model. No key, no config, no network.";
+        let heading = "claudette demo: one agent turn on a scripted model; no key, no config, no network";
         if program.is_none() {
-            screen.heading("No `claude` is on your PATH: a built-in client plays it, with requests of its shape.")?;
+            screen.heading("No `claude` on your PATH: a built-in client plays it, with requests of its shape.")?;
         }
         screen.heading(heading)?;
         screen.plain("\n")?;
@@ -149,14 +148,12 @@ impl Stage {
                 let home = "in a temporary home, config and folder";
                 screen.line("client", &format!("{}  {home}", program.display()))?;
             }
-            None => {
-                screen.line("client", "built in; install the real one: npm install -g @anthropic-ai/claude-code")?
-            }
+            None => screen.line("client", "built in; the real one: npm install -g @anthropic-ai/claude-code")?,
         }
         let gateway = &self.gateway.wiring.base_url;
-        screen.line("gateway", &format!("{gateway}  ours: Anthropic's Messages API in, OpenAI's Responses API out"))?;
+        screen.line("gateway", &format!("{gateway}  Messages API in, Responses API out"))?;
         let upstream = self.upstream.address;
-        screen.line("upstream", &format!("http://{upstream}/v1  the scripted model {MODEL}, in this process"))?;
+        screen.line("upstream", &format!("http://{upstream}/v1  {MODEL}, scripted, in this process"))?;
         screen.plain("\n")
     }
 
@@ -240,8 +237,9 @@ fn close<W: Write>(screen: &mut Screen<W>, table: &str, client: Client) -> io::R
     screen.heading("Timings, request by request")?;
     screen.plain(table)?;
     screen.plain(
-        "first delta: from the request reaching the model to the first piece on this screen; delay: the median time a\n\
-         piece takes from the model to this screen. The model waits 30 ms before each piece. Tokens are estimates.\n\n",
+        "1st delta: from the model's getting the request to the first word on this screen.\n\
+         delay: what a word took from the model to this screen, the median; the model\n\
+         waits 30 ms before each. Tokens are estimates.\n\n",
     )?;
     let who = match client {
         Client::Official => "claude",
@@ -249,9 +247,9 @@ fn close<W: Write>(screen: &mut Screen<W>, table: &str, client: Client) -> io::R
     };
     screen.heading("What just happened")?;
     screen.plain(&format!(
-        "1. {who} spoke to the gateway as if it were Anthropic's API; each request became one for /v1/responses.\n\
-         2. Thinking, text and the tool call came back as OpenAI events and were passed on, translated, one by one.\n\
-         3. The tool's result went up together with the model's own sealed thought, and the model finished its answer.\n\n"
+        "1. {who} took the gateway for Anthropic's API; each request went on to /v1/responses.\n\
+         2. Thinking, text and tool call came back as OpenAI events, each translated at once.\n\
+         3. The tool's result went up with the model's sealed thought, and it answered.\n\n"
     ))?;
     screen.heading("Next: a real model")?;
     let program = std::env::args_os().next().map_or("claudette".into(), |name| name.to_string_lossy().into_owned());

@@ -6,8 +6,8 @@ use std::io::{self, IsTerminal, Write};
 
 /// Columns of the labels.
 const MARGIN: usize = 12;
-/// Columns of a line; most terminals have more.
-const WIDTH: usize = 92;
+/// Columns of a line: no terminal has fewer.
+const WIDTH: usize = 78;
 
 /// Whose words a paragraph holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub struct Screen<W> {
     out: W,
     colour: bool,
     column: usize,
+    /// Spaces that wait for the word behind them: none is left at the end of a line.
+    gap: usize,
     voice: Option<Voice>,
 }
 
@@ -67,7 +69,7 @@ impl Screen<io::Stdout> {
 
 impl<W: Write> Screen<W> {
     pub fn new(out: W, colour: bool) -> Self {
-        Self { out, colour, column: 0, voice: None }
+        Self { out, colour, column: 0, gap: 0, voice: None }
     }
 
     /// A heading on a line of its own.
@@ -131,23 +133,30 @@ impl<W: Write> Screen<W> {
         let label = self.painted(of_label, &format!("{:<MARGIN$}", voice.label()));
         let opened = if self.colour && !of_text.is_empty() { format!("\x1b[{of_text}m") } else { String::new() };
         write!(self.out, "{label}{opened}")?;
-        self.column = MARGIN;
+        (self.column, self.gap) = (MARGIN, 0);
         self.voice = Some(voice);
         Ok(())
     }
 
     /// What steers a terminal is no text and is left out.
     fn word(&mut self, word: &str) -> io::Result<()> {
-        let word: String = word.chars().filter(|c| !c.is_control() || *c == '\t').collect();
-        if self.column > MARGIN && self.column + word.trim_end().chars().count() > WIDTH {
-            self.break_line()?;
+        let word: String = word.chars().filter(|c| !c.is_control()).collect();
+        let text = word.trim_end_matches(' ');
+        let columns = text.chars().count();
+        if columns > 0 {
+            if self.column > MARGIN && self.column + self.gap + columns > WIDTH {
+                self.break_line()?;
+            }
+            write!(self.out, "{:gap$}{text}", "", gap = self.gap)?;
+            self.column += self.gap + columns;
+            self.gap = 0;
         }
-        self.column += word.chars().count();
-        write!(self.out, "{word}")
+        self.gap += word.len() - text.len();
+        Ok(())
     }
 
     fn break_line(&mut self) -> io::Result<()> {
-        self.column = MARGIN;
+        (self.column, self.gap) = (MARGIN, 0);
         write!(self.out, "\n{:MARGIN$}", "")
     }
 
@@ -182,7 +191,7 @@ mod tests {
     fn lines_break_between_words() {
         let text = shown(false, |screen| screen.say(Voice::Model, &"word ".repeat(40)));
         let lines: Vec<_> = text.trim_end().lines().collect();
-        assert!(lines.len() > 1 && lines.iter().all(|line| line.trim_end().len() <= WIDTH), "{text}");
+        assert!(lines.len() > 1 && lines.iter().all(|line| line.len() <= WIDTH && !line.ends_with(' ')), "{text}");
         assert_eq!(text.matches("word").count(), 40);
     }
 

@@ -117,7 +117,7 @@ fn script(asked: &Asked, step: Step, number: usize, mut usage: Usage) -> Vec<Bea
             );
             let prompt = asked.prompt();
             said.text(
-                &format!("You asked: \"{prompt}\". Let me run a command first, to show what a tool call looks like."),
+                &format!("You asked: \"{prompt}\" Let me run a command first, to show what a tool call looks like."),
                 "commentary",
             );
             said.call("Bash", &json!({"command": COMMAND, "description": "Say hello"}).to_string());

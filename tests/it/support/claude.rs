@@ -140,7 +140,7 @@ fn collect(mut running: Running) -> Run {
     Run { lines, code, stderr: stderr.join().expect("the reader ends") }
 }
 
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("CLAUDETTE_TEST_CLAUDE") {
         return path.into();
     }
