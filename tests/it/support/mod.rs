@@ -15,6 +15,8 @@ pub mod bodies;
 
 pub mod claude;
 
+pub mod node;
+
 pub mod scene;
 
 use std::time::Duration;

@@ -59,6 +59,11 @@ impl Upstream {
         self.control("POST", &format!("/release/{name}"), None);
     }
 
+    /// Where another process POSTs to, to release this hold point.
+    pub fn release_url(&self, name: &str) -> String {
+        format!("http://{}/release/{name}", self.control)
+    }
+
     pub fn state(&self) -> Value {
         self.control("GET", "/state", None).1
     }
