@@ -56,8 +56,18 @@ fn request() -> impl Strategy<Value = Value> {
         for (key, value) in parameters {
             body[key] = value;
         }
+        forget_choice_of_missing_tool(&mut body);
         body
     })
+}
+
+/// To choose a tool that is not there is the client's own fault, and any upstream says so.
+fn forget_choice_of_missing_tool(body: &mut Value) {
+    let chosen = &body["tool_choice"]["name"];
+    let is_there = body["tools"].as_array().into_iter().flatten().any(|tool| tool["name"] == *chosen);
+    if chosen.is_string() && !is_there {
+        body.as_object_mut().expect("an object").remove("tool_choice");
+    }
 }
 
 /// Some of the members that a request may have beside its messages and tools.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::generated::{GENERATED_CONVERSATIONS, send_generated};
 use crate::streaming::{says_fine, send_every_recording};
-use crate::support::bodies::plain_request;
+use crate::support::bodies::{first_request, plain_request, tool_result, user};
 use crate::support::node;
 use crate::support::scene::Scene;
 
@@ -217,31 +217,44 @@ fn the_anthropic_client_counts_and_lists() {
 #[test]
 #[ignore = "needs node and the official SDKs: run tests/run"]
 fn the_openai_types_take_every_body_for_openai() {
-    let scene = Scene::openai(says_fine());
-    send_every_recording(&scene, "anthropic/gpt-5.5");
-    send_generated(&scene, "anthropic/gpt-5.5");
-    assert_types_take(&scene);
+    assert_types_take_all(&Scene::openai(thinks_first()), "anthropic/gpt-5.5");
 }
 
 #[test]
 #[ignore = "needs node and the official SDKs: run tests/run"]
 fn the_openai_types_take_every_body_for_the_subscription() {
-    let scene = Scene::codex(says_fine());
-    send_every_recording(&scene, "anthropic/gpt-5.5");
-    send_generated(&scene, "anthropic/gpt-5.5");
-    assert_types_take(&scene);
+    assert_types_take_all(&Scene::codex(thinks_first()), "anthropic/gpt-5.5");
 }
 
 #[test]
 #[ignore = "needs node and the official SDKs: run tests/run"]
 fn the_openai_types_take_every_body_for_local_servers() {
-    let scene = Scene::custom(says_fine());
-    send_every_recording(&scene, "anthropic/qwen3-coder");
-    send_generated(&scene, "anthropic/qwen3-coder");
-    assert_types_take(&scene);
+    assert_types_take_all(&Scene::custom(thinks_first()), "anthropic/qwen3-coder");
 }
 
-fn assert_types_take(scene: &Scene) {
+/// Thinks, speaks and calls where the prompt asks for it; else says that all is fine.
+fn thinks_first() -> Value {
+    let thoughtful = json!({"on": "any", "contains": "Think first.", "reply": {"stream": [
+        {"reasoning": "One.", "encrypted": "gAAAAABone"}, {"reasoning_text": "Two."},
+        {"text": "Looking.", "phase": "commentary"},
+        {"call": {"id": "call_1", "name": "Bash", "arguments": {"command": "ls"}}},
+    ]}});
+    let script = std::iter::once(thoughtful).chain(says_fine().as_array().cloned().unwrap_or_default());
+    script.collect()
+}
+
+fn assert_types_take_all(scene: &Scene, model: &str) {
+    let mut body = first_request("Think first.");
+    body["model"] = json!(model);
+    let thoughtful = scene.message(&body);
+    let results = json!({"role": "user", "content": [tool_result("call_1", json!("done"))]});
+    body["messages"] = json!([user("Think first."), thoughtful.as_history(), results]);
+    assert_eq!(scene.message(&body).text(), "Fine.");
+    let replayed = scene.upstream.requests().last().expect("a request").items("reasoning").len();
+    assert!(replayed > 0, "no thought was replayed");
+
+    send_every_recording(scene, model);
+    send_generated(scene, model);
     let requests = scene.upstream.requests();
     assert!(requests.len() > GENERATED_CONVERSATIONS as usize / 2, "{} requests", requests.len());
     let bodies = requests.iter().enumerate().map(|(index, request)| (format!("request {index}"), request.body.clone()));
