@@ -2,6 +2,8 @@
 //!
 //! Ignored by default, because the program must be installed first: `tests/run` does that and runs them.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::claude::{Claude, Run};
@@ -174,6 +176,159 @@ fn a_stream_cut_in_the_middle_is_taken_up_again() {
     let scene = Scene::openai(script);
     let run = run(&scene, "Read", "Answer me.");
     assert!(run.answer().ends_with("The whole answer."), "{run:?}");
+}
+
+#[test]
+#[ignore = "needs the real claude CLI: run tests/run"]
+fn every_thought_comes_back_as_it_was_and_where_it_was() {
+    let thoughts = ["first", "second", "third"].map(|name| format!("gAAAAAB{}_-=", name.repeat(800)));
+    let step = |thought: &str, word: &str| {
+        json!([{"reasoning": format!("The {word} thought."), "encrypted": thought},
+            call(&format!("call_{word}"), "Bash", json!({"command": format!("echo {word}"), "description": word}))])
+    };
+    let scene = Scene::openai(json!([
+        {"on": "turn", "reply": {"stream": step(&thoughts[0], "one")}},
+        {"on": "results", "reply": {"stream": step(&thoughts[1], "two")}},
+        {"on": "results", "reply": {"stream": step(&thoughts[2], "three")}},
+        {"on": "results", "reply": {"stream": [{"text": "Counted."}]}},
+    ]));
+    let run = run(&scene, "Bash", "Count.");
+    assert_eq!(run.answer(), "Counted.");
+    let requests = scene.upstream.requests();
+    let input = requests.last().expect("a request").body["input"].as_array().cloned().unwrap_or_default();
+    let replayed = input.iter().skip_while(|item| item["type"] != "reasoning");
+    let replayed: Vec<_> =
+        replayed.map(|item| item["encrypted_content"].as_str().or(item["call_id"].as_str())).collect();
+    let expected = [
+        [&thoughts[0], "call_one", "call_one"],
+        [&thoughts[1], "call_two", "call_two"],
+        [&thoughts[2], "call_three", "call_three"],
+    ];
+    assert_eq!(replayed, expected.concat().into_iter().map(Some).collect::<Vec<_>>());
+}
+
+#[test]
+#[ignore = "needs the real claude CLI: run tests/run"]
+fn an_answer_has_the_shape_that_a_schema_asks_for() {
+    let script = json!([
+        {"on": "any", "times": 0, "reply": {"stream": [call("call_out", "StructuredOutput", json!({"number": 7}))]}},
+    ]);
+    let scene = Scene::openai(script);
+    let environment = scene.service.environment(&scene.world, scene.backend);
+    let schema = json!({"type": "object", "properties": {"number": {"type": "integer"}}, "required": ["number"],
+        "additionalProperties": false});
+    let claude =
+        Claude::new(&scene.world, &environment, "Read").argument("--json-schema").argument(&schema.to_string());
+    let run = claude.run("Which number?");
+    assert_eq!(run.result()["structured_output"], json!({"number": 7}), "{run:?}");
+    let requests = scene.upstream.requests();
+    let tools = requests[0].body["tools"].as_array().cloned().unwrap_or_default();
+    let tool = tools.iter().find(|tool| tool["name"] == "StructuredOutput").expect("the tool is offered");
+    assert_eq!(tool["parameters"]["properties"], schema["properties"]);
+}
+
+#[test]
+#[ignore = "needs the real claude CLI: run tests/run"]
+fn a_tool_whose_name_is_too_long_for_the_upstream_runs() {
+    let name = format!("mcp__long__{}", "n".repeat(105));
+    assert_eq!(name.len(), 116);
+    // As WIRE.md Q-T7 says: what fits, and a digest of the whole.
+    let digest = <sha2::Sha256 as sha2::Digest>::digest(&name);
+    let digest: String = digest[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+    let sent = format!("{}_{digest}", &name[..55]);
+    let script = json!([
+        // Tools of MCP servers are loaded by their own names, which the model has read in a system message.
+        {"on": "turn", "reply": {"stream": [call("call_load", "ToolSearch", json!({"query": format!("select:{name}")}))]}},
+        {"on": "results", "reply": {"stream": [call("call_long", &sent, json!({}))]}},
+        {"on": "results", "contains": "out of the long tool", "reply": {"stream": [{"text": "It ran."}]}},
+    ]);
+    let scene = Scene::openai(script);
+    let environment = scene.service.environment(&scene.world, scene.backend);
+    let server = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/claude/mcp_long_name.mjs");
+    let servers = json!({"mcpServers": {"long": {"command": "node", "args": [server, &name["mcp__long__".len()..]]}}});
+    let claude = Claude::new(&scene.world, &environment, &name)
+        .argument("--strict-mcp-config")
+        .argument("--mcp-config")
+        .argument(&servers.to_string());
+    let run = claude.run("Use the long tool.");
+    assert_eq!(run.answer(), "It ran.");
+    let called = run.lines.iter().filter(|line| line["type"] == "assistant");
+    let names: Vec<_> = called.filter_map(|line| line["message"]["content"][0]["name"].as_str()).collect();
+    assert_eq!(names, ["ToolSearch", name.as_str()], "the name is its own again");
+    let requests = scene.upstream.requests();
+    let last = requests.last().expect("a request");
+    assert_eq!(last.items("function_call")[1]["name"], sent.as_str());
+    assert_eq!(last.body["tools"].as_array().and_then(|tools| tools.last()).expect("tools")["name"], sent.as_str());
+}
+
+#[test]
+#[ignore = "needs the real claude CLI: run tests/run"]
+fn a_conversation_that_is_too_long_is_compacted_and_goes_on() {
+    let scene = Scene::openai(json!([{"on": "any", "times": 0, "reply": {"stream": [{"text": "Noted."}]}}]));
+    assert_eq!(run(&scene, "Read", "Remember the number seven.").answer(), "Noted.");
+    let before = scene.upstream.requests().len();
+    let overflow = json!({"code": "context_length_exceeded",
+        "message": "Your input exceeds the context window of this model. Please adjust your input and try again."});
+    scene.upstream.script(&json!([
+        {"on": "any", "contains": "Which number?", "reply": {"stream": [{"fail": overflow}]}},
+        {"on": "any", "contains": "<summary>", "reply": {"stream": [
+            {"text": "<analysis>Short.</analysis><summary>The number to remember is seven.</summary>"}]}},
+        {"on": "any", "times": 0, "reply": {"stream": [{"text": "Seven."}]}},
+    ]));
+    let environment = scene.service.environment(&scene.world, scene.backend);
+    let run = Claude::new(&scene.world, &environment, "Read").argument("--continue").run("Which number?");
+    assert_eq!(run.answer(), "Seven.");
+    let boundary = run.lines.iter().find(|line| line["subtype"] == "compact_boundary");
+    assert!(boundary.is_some(), "nothing was compacted: {run:?}");
+    // The overflow, the summary, the prompt again: nothing was sent twice in vain.
+    assert_eq!(scene.upstream.requests().len() - before, 3, "{run:?}");
+}
+
+#[test]
+#[ignore = "needs the real claude CLI: run tests/run"]
+fn a_refused_key_is_said_in_one_attempt() {
+    let script = json!([{"on": "any", "times": 0, "reply": {"status": 401, "json": {"error": {
+        "type": "invalid_request_error", "code": "invalid_api_key", "message": "Incorrect API key provided."}}}}]);
+    let scene = Scene::openai(script);
+    let run = run(&scene, "Read", "Say hello.");
+    let result = run.result();
+    assert_eq!(result["is_error"], true, "{result:#}");
+    assert!(result["result"].as_str().unwrap_or_default().contains("Incorrect API key"), "{result:#}");
+    assert_eq!(scene.upstream.requests().len(), 1, "nobody retries what cannot succeed");
+}
+
+/// Longer than the 300 s after which the program gives up on a stream that says nothing.
+#[test]
+#[ignore = "needs the real claude CLI and six minutes: run tests/run --slow"]
+fn slow_a_model_that_thinks_in_silence_is_asked_once() {
+    let scene = Scene::openai(json!([{"on": "any", "times": 0, "reply": {"stream": [
+        {"delay_ms": 340_000}, {"text": "At last."}]}}]));
+    let environment = scene.service.environment(&scene.world, scene.backend);
+    let claude = Claude::new(&scene.world, &environment, "Read").patience(Duration::from_secs(480));
+    assert_eq!(claude.run("Think it over.").answer(), "At last.");
+    scene.upstream.only_request();
+}
+
+#[test]
+#[ignore = "needs the real claude CLI: run tests/run"]
+fn its_choice_of_models_has_the_gateways_aliases() {
+    let models =
+        ["gpt-5.5", "gpt-5-mini", "gpt-5.2"].map(|id| json!({"id": id, "object": "model", "owned_by": "openai"}));
+    let scene = Scene::openai(json!([
+        {"on": "models", "times": 0, "reply": {"json": {"object": "list", "data": models}}},
+        {"on": "any", "times": 0, "reply": {"stream": [{"text": "Hello."}]}},
+    ]));
+    scene.service.wait_for("models.refreshed");
+    let environment = scene.service.environment(&scene.world, scene.backend);
+    let answer = Claude::new(&scene.world, &environment, "Read").ask(&json!({"subtype": "initialize"}));
+    let rows = answer["models"].as_array().unwrap_or_else(|| panic!("{answer:#}"));
+    // The default and the small model stand in the rows of claude's own names, and in no others.
+    for (value, resolved) in
+        [("opus", "anthropic/gpt-5.5"), ("haiku", "anthropic/gpt-5-mini"), ("anthropic/gpt-5.2", "anthropic/gpt-5.2")]
+    {
+        let row = rows.iter().find(|row| row["value"] == value).unwrap_or_else(|| panic!("no {value} in {rows:#?}"));
+        assert_eq!(row["resolvedModel"], resolved, "{row:#}");
+    }
 }
 
 #[test]

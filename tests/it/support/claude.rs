@@ -5,14 +5,14 @@
 //! `CLAUDETTE_TEST_CLAUDE` names another.
 
 use std::fmt;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::service::Environment;
 use super::world::World;
@@ -22,6 +22,7 @@ const TURN_PATIENCE: Duration = Duration::from_secs(180);
 
 pub struct Claude {
     command: Command,
+    patience: Duration,
 }
 
 /// What one run printed and how it ended.
@@ -49,7 +50,7 @@ impl Claude {
                 None => command.env_remove(name),
             };
         }
-        Self { command }
+        Self { command, patience: TURN_PATIENCE }
     }
 
     pub fn argument(mut self, argument: &str) -> Self {
@@ -57,12 +58,36 @@ impl Claude {
         self
     }
 
+    /// How long the run may last.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// Runs one prompt to its end.
     pub fn run(mut self, prompt: &str) -> Run {
         // `--` ends the list that --allowedTools takes.
-        self.command.args(["--", prompt]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.command.args(["--", prompt]);
+        self.start().collect()
+    }
+
+    /// Asks one control request over stream-json, and ends without a prompt.
+    pub fn ask(mut self, request: &Value) -> Value {
+        self.command.args(["--input-format", "stream-json"]).stdin(Stdio::piped());
+        let mut started = self.start();
+        let mut stdin = started.child.0.stdin.take().expect("stdin is piped");
+        let line = json!({"type": "control_request", "request_id": "asked", "request": request});
+        writeln!(stdin, "{line}").expect("claude reads its input");
+        drop(stdin);
+        let run = started.collect();
+        let answer = run.lines.iter().find(|line| line["response"]["request_id"] == "asked");
+        answer.unwrap_or_else(|| panic!("no answer: {run:?}"))["response"]["response"].clone()
+    }
+
+    fn start(mut self) -> Started {
+        self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = self.command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", binary()));
-        collect(Running(child))
+        Started { child: Running(child), patience: self.patience }
     }
 }
 
@@ -117,27 +142,35 @@ impl Drop for Running {
     }
 }
 
-fn collect(mut running: Running) -> Run {
-    let stdout = BufReader::new(running.0.stdout.take().expect("stdout is piped"));
-    let mut stderr = running.0.stderr.take().expect("stderr is piped");
-    let stderr = thread::spawn(move || {
-        let mut text = String::new();
-        let _ = stderr.read_to_string(&mut text);
-        text
-    });
-    let (tx, rx) = channel();
-    thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| tx.send(line)));
-    let deadline = Instant::now() + TURN_PATIENCE;
-    let mut lines = Vec::new();
-    loop {
-        match rx.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(line) => lines.push(serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line}"))),
-            Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => panic!("claude did not end; so far: {lines:?}"),
+struct Started {
+    child: Running,
+    patience: Duration,
+}
+
+impl Started {
+    fn collect(self) -> Run {
+        let Self { child: mut running, patience } = self;
+        let stdout = BufReader::new(running.0.stdout.take().expect("stdout is piped"));
+        let mut stderr = running.0.stderr.take().expect("stderr is piped");
+        let stderr = thread::spawn(move || {
+            let mut text = String::new();
+            let _ = stderr.read_to_string(&mut text);
+            text
+        });
+        let (tx, rx) = channel();
+        thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| tx.send(line)));
+        let deadline = Instant::now() + patience;
+        let mut lines = Vec::new();
+        loop {
+            match rx.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => lines.push(serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line}"))),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("claude did not end; so far: {lines:?}"),
+            }
         }
+        let code = running.0.wait().expect("a child can be waited for").code();
+        Run { lines, code, stderr: stderr.join().expect("the reader ends") }
     }
-    let code = running.0.wait().expect("a child can be waited for").code();
-    Run { lines, code, stderr: stderr.join().expect("the reader ends") }
 }
 
 pub fn binary() -> PathBuf {
