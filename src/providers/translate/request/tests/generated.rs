@@ -78,16 +78,79 @@ fn message() -> impl Strategy<Value = Value> {
     (role, proptest::collection::vec(block(), 0..5)).prop_map(|(role, blocks)| json!({"role": role, "content": blocks}))
 }
 
+/// Tools with names of their own.
+fn tools() -> impl Strategy<Value = Vec<Value>> {
+    proptest::collection::btree_set(name(), 0..4)
+        .prop_map(|names| names.into_iter().map(|name| json!({"name": name, "input_schema": {}})).collect())
+}
+
+/// Members of both APIs, and some of none.
+fn parameter() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(vec![
+        "max_tokens",
+        "system",
+        "temperature",
+        "top_p",
+        "top_k",
+        "stop_sequences",
+        "metadata",
+        "thinking",
+        "output_config",
+        "output_format",
+        "context_management",
+        "tool_choice",
+        "service_tier",
+        "speed",
+        "container",
+        "mcp_servers",
+        "stream",
+        "store",
+        "input",
+        "instructions",
+        "max_output_tokens",
+        "max_tool_calls",
+        "previous_response_id",
+        "reasoning",
+        "safety_identifier",
+        "truncation",
+        "user",
+        "of_tomorrow",
+    ])
+}
+
+fn parameter_value() -> impl Strategy<Value = Value> {
+    let format = json!({"type": "json_schema", "schema": {"type": "object", "properties": {}}});
+    proptest::sample::select(vec![
+        Value::Null,
+        json!(true),
+        json!(0),
+        json!(0.5),
+        json!(4096),
+        json!(-1),
+        json!("x"),
+        json!("auto"),
+        json!("fast"),
+        json!("standard_only"),
+        json!([]),
+        json!(["stop", 1]),
+        json!([{"type": "text", "text": "s"}]),
+        json!({"type": "any", "disable_parallel_tool_use": true}),
+        json!({"type": "enabled", "budget_tokens": 1024}),
+        json!({"type": "adaptive", "display": "omitted"}),
+        json!({"effort": "max", "format": format}),
+        json!({"user_id": "u"}),
+        format,
+    ])
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_conversation_becomes_a_sound_body_twice_the_same(
         messages in proptest::collection::vec(message(), 1..8),
-        tools in proptest::collection::vec(name(), 0..4),
+        tools in tools(),
     ) {
-        let tools: Vec<_> = tools.into_iter().collect::<std::collections::BTreeSet<_>>().into_iter()
-            .map(|name| json!({"name": name, "input_schema": {}})).collect();
         let request = json!({"model": "m", "messages": messages, "tools": tools}).to_string();
         for kind in KINDS {
             let upstream = Upstream::of(kind, "gpt-5.5");
@@ -98,6 +161,24 @@ proptest! {
                     prop_assert_eq!(one, two);
                 }
                 (one, two) => prop_assert!(false, "{one:?} and {two:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_a_request_holds_the_codex_body_keeps_to_its_allow_list(
+        members in proptest::collection::vec((parameter(), parameter_value()), 0..12),
+        tools in tools(),
+    ) {
+        let messages = json!([{"role": "user", "content": "hi"}]);
+        let mut request = json!({"model": "m", "max_tokens": 9, "messages": messages, "tools": tools});
+        for (key, value) in members {
+            request[key] = value;
+        }
+        for kind in KINDS {
+            // The invariants know each list, and check every body that is made.
+            if let Err(error) = Upstream::of(kind, "gpt-5.5").try_bytes(request.to_string().as_bytes()) {
+                prop_assert_eq!(error.status, 400);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod transcript;
 
+mod cuts;
 mod properties;
 mod rules;
 mod streams;
@@ -34,19 +35,30 @@ fn sse(events: &[Value]) -> Vec<u8> {
 
 /// Feeds `bytes` in chunks of `size`, then the end; the transcript and the last step.
 fn run(context: ReplyContext, bytes: &[u8], size: usize) -> (Transcript, Step) {
+    run_chunks(context, bytes.chunks(size.max(1)))
+}
+
+/// The same with chunks of any sizes.
+fn run_chunks<'b>(context: ReplyContext, chunks: impl IntoIterator<Item = &'b [u8]>) -> (Transcript, Step) {
     let mut reply = Reply::new(context, "req_test");
+    let (written, step) = feed(&mut reply, chunks);
+    (Transcript::read(&written), step)
+}
+
+/// What was written, and the last step.
+fn feed<'b>(reply: &mut Reply, chunks: impl IntoIterator<Item = &'b [u8]>) -> (Vec<u8>, Step) {
     let mut out = EventWriter::stream();
     let mut written = Vec::new();
-    for chunk in bytes.chunks(size.max(1)) {
+    for chunk in chunks {
         let step = reply.feed(chunk, &mut out);
         written.extend_from_slice(&out.take_bytes());
         if matches!(step, Step::Failed(_)) {
-            return (Transcript::read(&written), step);
+            return (written, step);
         }
     }
     let step = reply.end(&mut out);
     written.extend_from_slice(&out.take_bytes());
-    (Transcript::read(&written), step)
+    (written, step)
 }
 
 fn whole(context: ReplyContext, bytes: &[u8]) -> Option<Value> {

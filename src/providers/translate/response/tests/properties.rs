@@ -11,7 +11,7 @@ use crate::providers::translate::response::{Failure, Step};
 
 /// An item and the pieces in which its text comes.
 #[derive(Clone, Debug)]
-struct Planned {
+pub(super) struct Planned {
     kind: Kind,
     pieces: usize,
     /// The events name the item's place; they always name its id.
@@ -26,7 +26,7 @@ enum Kind {
     Call,
 }
 
-fn planned() -> impl Strategy<Value = Planned> {
+pub(super) fn planned() -> impl Strategy<Value = Planned> {
     (select(vec![Kind::Message, Kind::Reasoning, Kind::Call]), 0..5usize, any::<bool>(), any::<bool>())
         .prop_map(|(kind, pieces, says_done, closing_text)| Planned { kind, pieces, says_done, closing_text })
 }
@@ -65,7 +65,7 @@ fn events(plan: &Planned, index: usize) -> Vec<Value> {
 }
 
 /// The items' events, each item's in their order, otherwise as `choices` say.
-fn interleaved(plans: &[Planned], choices: &[Index]) -> Vec<Value> {
+pub(super) fn interleaved(plans: &[Planned], choices: &[Index]) -> Vec<Value> {
     let mut sources: Vec<_> = plans.iter().enumerate().map(|(index, plan)| events(plan, index)).collect();
     let mut mixed = Vec::new();
     let mut choices = choices.iter().cycle();
@@ -114,7 +114,7 @@ fn odd_event() -> impl Strategy<Value = Value> {
     })
 }
 
-fn profiles() -> impl Strategy<Value = ProfileKind> {
+pub(super) fn profiles() -> impl Strategy<Value = ProfileKind> {
     select(vec![ProfileKind::OpenAi, ProfileKind::Codex, ProfileKind::Custom])
 }
 
