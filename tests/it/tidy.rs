@@ -447,12 +447,18 @@ fn paths(tokens: &[Token]) -> Vec<(usize, Vec<String>)> {
     let mut at = 0;
     while at < tokens.len() {
         match &tokens[at].kind {
+            // `use<'a>` in a bound names what a type captures and imports nothing.
+            Kind::Word(keyword) if keyword == "use" && captures(tokens, at) => at += 1,
             Kind::Word(keyword) if keyword == "use" => at = use_tree(tokens, at + 1, &[], &mut paths),
             Kind::Word(_) => at = plain_path(tokens, at, &mut paths),
             Kind::PathSeparator | Kind::Mark(_) => at += 1,
         }
     }
     paths
+}
+
+fn captures(tokens: &[Token], at: usize) -> bool {
+    tokens.get(at + 1).is_some_and(|token| token.kind == Kind::Mark('<'))
 }
 
 fn plain_path(tokens: &[Token], start: usize, paths: &mut Vec<(usize, Vec<String>)>) -> usize {
@@ -558,6 +564,7 @@ fn the_rules_pass_over_what_is_no_code_or_below() {
         ),
         ("cli/serve.rs", "use crate::{actors::messages, state, signals, telemetry};"),
         ("lib.rs", "pub mod ids; pub mod telemetry;"),
+        ("lib.rs", "fn f() -> impl Iterator<Item = u8> + use<'_> { g(); h() }"),
     ];
     for (file, text) in kept {
         assert_eq!(faults_of(file, text), [], "{file}: {text}");
