@@ -272,7 +272,7 @@ impl<'a> Attempt<'a> {
                     None
                 }
                 Step::Failed(failure) => {
-                    let verdict = judge.failure(&failure, &reply).await;
+                    let verdict = judge.failure(&failure, reply.cut_error()).await;
                     return Outcome::Failed(judge, verdict);
                 }
             };

@@ -20,7 +20,7 @@ use crate::providers::translate::errors::{
     judge, sent_parameters, stream_error, transport_error,
 };
 use crate::providers::translate::request::{ImagePlace, MediaKind, Translated};
-use crate::providers::translate::response::{Failure, Reply};
+use crate::providers::translate::response::Failure;
 use crate::providers::translate::{ApiError, Omissions};
 use crate::settings::{Backend, BackendKind, CredentialSetting};
 
@@ -122,21 +122,26 @@ impl FailureJudge {
         .await
     }
 
-    /// A failure inside a 2xx answer, before the commit point.
-    pub async fn failure(&self, failure: &Failure, reply: &Reply) -> Verdict {
-        match failure {
-            Failure::Reported { event } => self.verdict(&UpstreamReply::in_stream(event.as_bytes())).await,
-            other => self.stream_fault(other, reply),
-        }
+    /// A failure inside a 2xx answer. `cut`: what it means if the answer just ended ([`Reply::cut_error`]).
+    ///
+    /// [`Reply::cut_error`]: crate::providers::translate::response::Reply::cut_error
+    pub async fn failure(&self, failure: &Failure, cut: ApiError) -> Verdict {
+        let fault = match failure {
+            Failure::Reported { event } => return self.verdict(&UpstreamReply::in_stream(event.as_bytes())).await,
+            Failure::Cut => return unclassified("cut", cut),
+            Failure::Malformed => StreamFault::Malformed,
+            Failure::TooLong => StreamFault::TooLong,
+            Failure::Empty => StreamFault::Empty,
+            Failure::Html(page) => StreamFault::Html(page.clone()),
+        };
+        self.with_context(self.input_tokens, &[], |context| {
+            unclassified("stream", stream_error(&fault, false, context))
+        })
     }
 
-    /// A failure after the commit point: the error event to write.
-    pub fn late_failure(&self, failure: &Failure, reply: &Reply) -> ApiError {
-        let verdict = match failure {
-            Failure::Reported { event } => self.judged(&UpstreamReply::in_stream(event.as_bytes()), self.input_tokens),
-            other => self.stream_fault(other, reply),
-        };
-        let Verdict::Answer(answer) = verdict else { return reply.cut_error() };
+    /// The same after the commit point: the error event to write.
+    pub async fn late_failure(&self, failure: &Failure, cut: ApiError) -> ApiError {
+        let Verdict::Answer(answer) = self.failure(failure, cut.clone()).await else { return cut };
         if let Some(quota) = answer.class.quota {
             self.skip_until_reset(quota);
         }
@@ -145,10 +150,10 @@ impl FailureJudge {
     }
 
     /// R-K3: the upstream has been silent too long, which is a cut.
-    pub fn idle(&self, reply: &Reply) -> ApiError {
+    pub fn idle(&self, cut: ApiError) -> ApiError {
         match self.transport(&TransportFault::IdleTimeout) {
-            Verdict::Answer(answer) => ApiError { kind: reply.cut_error().kind, ..answer.error },
-            Verdict::Retry(_) => reply.cut_error(),
+            Verdict::Answer(answer) => ApiError { kind: cut.kind, ..answer.error },
+            Verdict::Retry(_) => cut,
         }
     }
 
@@ -167,32 +172,16 @@ impl FailureJudge {
         self.upstream.state.skip_until(quota.resets_at.unwrap_or_else(|| unix_now() + UNTOLD_RESET));
     }
 
-    fn stream_fault(&self, failure: &Failure, reply: &Reply) -> Verdict {
-        let fault = match failure {
-            Failure::Cut | Failure::Reported { .. } => return unclassified("cut", reply.cut_error()),
-            Failure::Malformed => StreamFault::Malformed,
-            Failure::TooLong => StreamFault::TooLong,
-            Failure::Empty => StreamFault::Empty,
-            Failure::Html(page) => StreamFault::Html(page.clone()),
-        };
-        self.with_context(self.input_tokens, &[], |context| {
-            unclassified("stream", stream_error(&fault, false, context))
-        })
-    }
-
     /// The input is counted only where its size is told: `claude` cuts its conversation by that number (§3.3).
     async fn verdict(&self, reply: &UpstreamReply<'_>) -> Verdict {
         let overflow = self.with_context(self.input_tokens, &[], |context| is_overflow(reply, context));
-        let input_tokens = match &self.body {
-            Some(body) if overflow => {
+        let input_tokens = match overflow {
+            true => {
+                let body = self.body.as_ref().unwrap_or(&self.first_body);
                 self.worker.context.tokenizer.count(body, Encoding::of(self.model.as_str())).await
             }
-            Some(_) | None => self.input_tokens,
+            false => self.input_tokens,
         };
-        self.judged(reply, input_tokens)
-    }
-
-    fn judged(&self, reply: &UpstreamReply<'_>, input_tokens: u64) -> Verdict {
         let known = self.upstream.listed_models();
         self.with_context(input_tokens, &known, |context| judge(reply, context))
     }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! Opening ──upstream's first real event──▶ Flowing ──terminal event──▶ Done
-//!    └──────────────── failure ───────────────┴──── error event ─────▶ Done
+//!    │                                        └─ failure ─▶ Failing ──▶ Done, with an error event
+//!    └──────────────── failure, judged already ──────────────────────▶ Done, with an error event
 //! ```
 //! It starts in `Flowing`, or in `Opening` if the hold ran out first (WIRE.md R-H1). Everything that one upstream chunk
 //! yields goes out as one chunk; nothing is read from the upstream before the client has taken what was there.
@@ -15,8 +16,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_web::web::Bytes;
-use futures_util::Stream;
 use futures_util::future::LocalBoxFuture;
+use futures_util::{FutureExt, Stream};
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -63,6 +64,10 @@ enum Phase<I> {
         reply: Reply,
         incoming: Option<I>,
         judge: Box<FailureJudge>,
+    },
+    Failing {
+        reply: Reply,
+        error: LocalBoxFuture<'static, ApiError>,
     },
     Done,
 }
@@ -115,6 +120,13 @@ impl<I: Upstreamed> MessageStream<I> {
                     true
                 }
             },
+            Phase::Failing { error, .. } => match error.as_mut().poll(cx) {
+                Poll::Pending => false,
+                Poll::Ready(error) => {
+                    self.fail(&error);
+                    true
+                }
+            },
             Phase::Flowing { incoming: None, .. } => {
                 self.finish();
                 true
@@ -140,7 +152,7 @@ impl<I: Upstreamed> MessageStream<I> {
 
     /// One chunk of the upstream's answer, its end, or a broken connection.
     fn take(&mut self, next: Option<Result<Bytes, Failure>>) {
-        let Phase::Flowing { reply, judge, .. } = &mut self.phase else { return };
+        let Phase::Flowing { reply, .. } = &mut self.phase else { return };
         let step = match next {
             Some(Ok(chunk)) => reply.feed(&chunk, &mut self.out),
             Some(Err(failure)) => Step::Failed(failure),
@@ -150,10 +162,16 @@ impl<I: Upstreamed> MessageStream<I> {
             // Held after the commit point means: nothing to write yet.
             Step::Held | Step::Flowing => {}
             Step::Finished => self.finish(),
-            Step::Failed(failure) => {
-                let error = judge.late_failure(&failure, reply);
-                self.fail(&error);
-            }
+            Step::Failed(failure) => self.judge(failure),
+        }
+    }
+
+    /// The upstream is let go; what its failure means may take a moment to tell.
+    fn judge(&mut self, failure: Failure) {
+        if let Phase::Flowing { reply, judge, .. } = std::mem::replace(&mut self.phase, Phase::Done) {
+            let cut = reply.cut_error();
+            let error = async move { judge.late_failure(&failure, cut).await }.boxed_local();
+            self.phase = Phase::Failing { reply, error };
         }
     }
 
@@ -174,7 +192,9 @@ impl<I: Upstreamed> MessageStream<I> {
         }
         self.last_event = now;
         match &mut self.phase {
-            Phase::Opening { placeholder: reply, .. } | Phase::Flowing { reply, .. } => reply.keep_alive(&mut self.out),
+            Phase::Opening { placeholder: reply, .. } | Phase::Flowing { reply, .. } | Phase::Failing { reply, .. } => {
+                reply.keep_alive(&mut self.out)
+            }
             Phase::Done => {}
         }
         true
@@ -183,7 +203,7 @@ impl<I: Upstreamed> MessageStream<I> {
     /// R-K3: the upstream has been silent too long, which is a cut.
     fn go_idle(&mut self) {
         if let Phase::Flowing { reply, judge, .. } = &self.phase {
-            let error = judge.idle(reply);
+            let error = judge.idle(reply.cut_error());
             self.fail(&error);
         }
     }
@@ -199,7 +219,9 @@ impl<I: Upstreamed> MessageStream<I> {
 
     fn fail(&mut self, error: &ApiError) {
         match std::mem::replace(&mut self.phase, Phase::Done) {
-            Phase::Opening { placeholder: mut reply, .. } | Phase::Flowing { mut reply, .. } => {
+            Phase::Opening { placeholder: mut reply, .. }
+            | Phase::Flowing { mut reply, .. }
+            | Phase::Failing { mut reply, .. } => {
                 reply.fail(error, &mut self.out);
                 self.record.summary(reply.summary());
                 self.record.failed(error);

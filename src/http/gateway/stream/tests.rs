@@ -237,3 +237,20 @@ async fn a_running_stream_counts_until_it_is_dropped() {
     drop(stream);
     assert_eq!(worker.context.activity.running(), 0);
 }
+
+#[actix_rt::test]
+async fn a_late_overflow_tells_the_true_size_of_the_input() {
+    let worker = worker();
+    let message = "This model's maximum context length is 100 tokens.";
+    let failure = json!({"type": "response.failed",
+        "response": {"error": {"code": "context_length_exceeded", "message": message}}});
+    let body: String =
+        json!({"input": [{"content": [{"type": "input_text", "text": "so long ".repeat(100)}]}]}).to_string();
+    let mut opened = opened(&worker, "Hel", false, stream::iter([frame(&failure)]));
+    opened.judge = judge(&worker, body.leak());
+    let mut stream = MessageStream::flowing(opened, &worker, record(&worker));
+    next(&mut stream).await;
+    let error = stream.next().await.unwrap().unwrap();
+    // 200 words, the blank at the end, and seven for the item and the request.
+    assert!(String::from_utf8_lossy(&error).contains("prompt is too long: 208 tokens > 100 maximum"), "{error:?}");
+}
