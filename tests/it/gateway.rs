@@ -39,6 +39,24 @@ fn a_wrong_local_token_is_refused_and_nothing_goes_upstream() {
     without_upstream_request(&scene);
 }
 
+/// A refusal must be read before the connection ends, or the client takes it for a broken one and tries again.
+#[test]
+fn a_refusal_reaches_a_client_that_sends_a_large_body() {
+    const BODY_BYTES: usize = 8 * 1024 * 1024;
+    let scene = Scene::openai(says_hello());
+    for (path, token, status) in [
+        ("/v1/messages", "wrong", 401),
+        ("/v1/messages/count_tokens", "wrong", 401),
+        ("/v1/nothing", scene.gateway.token.as_str(), 404),
+    ] {
+        let mut connection = scene.gateway.connect();
+        let headers = [("x-api-key".to_owned(), token.to_owned())];
+        connection.send("POST", path, &headers, &vec![b' '; BODY_BYTES]);
+        assert_eq!(connection.read_response().status, status, "{path}");
+    }
+    without_upstream_request(&scene);
+}
+
 #[test]
 fn either_header_lets_in_and_a_second_foreign_one_is_ignored() {
     let scene = Scene::openai(says_hello());
