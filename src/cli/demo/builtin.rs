@@ -143,20 +143,16 @@ enum StreamEvent {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 enum Delta {
-    TextDelta {
-        text: String,
-    },
-    ThinkingDelta {
-        thinking: String,
-    },
-    SignatureDelta {
-        signature: String,
-    },
-    InputJsonDelta {
-        partial_json: String,
-    },
+    #[serde(rename = "text_delta")]
+    Text { text: String },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: String },
+    #[serde(rename = "signature_delta")]
+    Signature { signature: String },
+    #[serde(rename = "input_json_delta")]
+    InputJson { partial_json: String },
     #[serde(other)]
     Unknown,
 }
@@ -214,19 +210,19 @@ impl Reply {
 
     fn grow(&mut self, delta: Delta) -> Option<(Voice, String)> {
         match (delta, self.blocks.last_mut()) {
-            (Delta::TextDelta { text: piece }, Some(Block::Text { text })) => {
+            (Delta::Text { text: piece }, Some(Block::Text { text })) => {
                 text.push_str(&piece);
                 Some((Voice::Model, piece))
             }
-            (Delta::ThinkingDelta { thinking: piece }, Some(Block::Thinking { thinking, .. })) => {
+            (Delta::Thinking { thinking: piece }, Some(Block::Thinking { thinking, .. })) => {
                 thinking.push_str(&piece);
                 Some((Voice::Thinking, piece))
             }
-            (Delta::SignatureDelta { signature: piece }, Some(Block::Thinking { signature, .. })) => {
+            (Delta::Signature { signature: piece }, Some(Block::Thinking { signature, .. })) => {
                 signature.push_str(&piece);
                 None
             }
-            (Delta::InputJsonDelta { partial_json }, _) => {
+            (Delta::InputJson { partial_json }, _) => {
                 self.arguments.push_str(&partial_json);
                 None
             }

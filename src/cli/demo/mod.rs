@@ -137,9 +137,9 @@ impl Stage {
     }
 
     fn introduce<W: Write>(&self, program: Option<&Path>, screen: &mut Screen<W>) -> io::Result<()> {
-        let heading = "claudette demo: one agent turn on a scripted model; no key, no config, no network";
+        let heading = "claudette demo: one agent turn on a scripted model. No key, no network needed.";
         if program.is_none() {
-            screen.heading("No `claude` on your PATH: a built-in client plays it, with requests of its shape.")?;
+            screen.heading("No `claude` on your PATH: a built-in client sends requests of its shape.")?;
         }
         screen.heading(heading)?;
         screen.plain("\n")?;
@@ -237,7 +237,7 @@ fn close<W: Write>(screen: &mut Screen<W>, table: &str, client: Client) -> io::R
     screen.heading("Timings, request by request")?;
     screen.plain(table)?;
     screen.plain(
-        "1st delta: from the model's getting the request to the first word on this screen.\n\
+        "1st delta: from the model's getting the request to the first word on screen.\n\
          delay: what a word took from the model to this screen, the median; the model\n\
          waits 30 ms before each. Tokens are estimates.\n\n",
     )?;
@@ -247,8 +247,8 @@ fn close<W: Write>(screen: &mut Screen<W>, table: &str, client: Client) -> io::R
     };
     screen.heading("What just happened")?;
     screen.plain(&format!(
-        "1. {who} took the gateway for Anthropic's API; each request went on to /v1/responses.\n\
-         2. Thinking, text and tool call came back as OpenAI events, each translated at once.\n\
+        "1. {who} took the gateway for Anthropic's API; it asked /v1/responses.\n\
+         2. What it thought, said and called came back as OpenAI events, one by one.\n\
          3. The tool's result went up with the model's sealed thought, and it answered.\n\n"
     ))?;
     screen.heading("Next: a real model")?;

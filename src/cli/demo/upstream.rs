@@ -231,8 +231,8 @@ impl Asked {
     /// What the person typed, shortened: `claude` puts reminders of its own before it.
     fn prompt(&self) -> String {
         let of_user = self.input.iter().filter(|item| item.role == "user").flat_map(|item| &item.content);
-        let typed = of_user.map(|part| part.text.trim()).filter(|text| !text.starts_with("<system-reminder>"));
-        quoted(typed.last().unwrap_or_default())
+        let mut typed = of_user.map(|part| part.text.trim()).filter(|text| !text.starts_with("<system-reminder>"));
+        quoted(typed.next_back().unwrap_or_default())
     }
 
     fn tool_output(&self) -> String {
