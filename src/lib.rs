@@ -20,6 +20,7 @@ pub mod guard;
 pub mod http;
 
 pub mod actors;
+pub mod service_manager;
 pub mod signals;
 
 pub mod cli;

@@ -3,33 +3,54 @@
 //! It starts the loop on a clone of the Supervisor's socket, tells when it serves and when it ends, and stops it in
 //! order. It never touches a request and decides nothing about restarts.
 
+use std::io;
 use std::net::TcpListener;
+use std::panic::catch_unwind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
 use tokio_util::sync::CancellationToken;
 
-use super::messages::{Child, Event, Events};
+use super::messages::{Child, Event, Events, Report, Run};
 use super::supervision::EndCause;
 use crate::http::gateway::{Admission, GatewayContext, listener};
 
-/// After the cut: time for the streams to write their error event.
+/// After the last request or the cut: time to write what is left to slow readers.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
 pub struct GatewayActor {
-    child: Child,
     context: Arc<GatewayContext>,
     socket: Option<TcpListener>,
-    events: Events,
     arbiter: Arbiter,
+    teller: Teller,
+}
+
+/// What the listener's end report goes by; shared with it.
+#[derive(Clone)]
+struct Teller {
+    child: Child,
+    run: Run,
+    events: Events,
+    /// The end is planned.
     stop: CancellationToken,
+    /// The actor has gone before its listener.
+    abandoned: Arc<AtomicBool>,
 }
 
 impl GatewayActor {
-    pub fn new(context: Arc<GatewayContext>, socket: TcpListener, events: Events) -> Self {
+    /// A listener to be started on `socket`, on a thread of its own.
+    ///
+    /// # Errors
+    /// The system has no thread or no runtime left for us.
+    pub fn new(context: Arc<GatewayContext>, socket: TcpListener, run: Run, events: Events) -> io::Result<Self> {
+        // It panics where a thread or its event queue cannot be had.
+        let arbiter = catch_unwind(Arbiter::new).map_err(|_| io::Error::other("no thread for another gateway"))?;
         let child = Child { slot: context.slot.clone(), generation: context.generation };
-        Self { child, context, socket: Some(socket), events, arbiter: Arbiter::new(), stop: CancellationToken::new() }
+        let (stop, abandoned) = (CancellationToken::new(), Arc::default());
+        let teller = Teller { child, run, events, stop, abandoned };
+        Ok(Self { context, socket: Some(socket), arbiter, teller })
     }
 }
 
@@ -38,22 +59,14 @@ impl Actor for GatewayActor {
 
     fn started(&mut self, _: &mut Self::Context) {
         let Some(socket) = self.socket.take() else { return };
-        let mut end = EndReport {
-            child: self.child.clone(),
-            events: self.events.clone(),
-            stop: self.stop.clone(),
-            failure: None,
-        };
-        let ready = (self.events.clone(), self.child.clone());
-        let (context, stop) = (Arc::clone(&self.context), self.stop.clone());
+        let teller = self.teller.clone();
+        let mut end = EndReport { teller: self.teller.clone(), failure: None };
+        let (context, stop) = (Arc::clone(&self.context), self.teller.stop.clone());
         // The service and its connections are not `Send`: they are made on the thread that they live on.
         self.arbiter.spawn_fn(move || {
             actix_rt::spawn(async move {
-                let serving = listener::serve(socket, context, stop, move |address| {
-                    let (events, child) = ready;
-                    let _ = events.send(Event::GatewayReady { child, address });
-                });
-                if let Err(error) = serving.await {
+                let ready = move |address| teller.tell(Report::Ready { address });
+                if let Err(error) = listener::serve(socket, context, stop, ready).await {
                     end.failure = Some(error.to_string());
                 }
                 drop(end);
@@ -64,31 +77,35 @@ impl Actor for GatewayActor {
 
 impl Drop for GatewayActor {
     fn drop(&mut self) {
+        self.teller.abandoned.store(true, Ordering::Release);
         // Also when the actor panicked: the thread must not go on without an owner. Its end is reported by `EndReport`.
         self.arbiter.stop();
     }
 }
 
+impl Teller {
+    fn tell(&self, report: Report) {
+        let _ = self.events.send(Event::Listener { child: self.child.clone(), run: self.run, report });
+    }
+}
+
 /// Tells the Supervisor how the listener ended, whatever ended it: dropped with the thread at the latest.
 struct EndReport {
-    child: Child,
-    events: Events,
-    stop: CancellationToken,
+    teller: Teller,
     failure: Option<String>,
 }
 
 impl Drop for EndReport {
     fn drop(&mut self) {
-        let child = self.child.clone();
-        let event = match self.failure.take() {
-            _ if self.stop.is_cancelled() => Event::GatewayStopped { child },
-            Some(detail) => Event::GatewayEnded { child, cause: EndCause::StartFailed, detail },
-            None if std::thread::panicking() => {
-                Event::GatewayEnded { child, cause: EndCause::ThreadPanicked, detail: String::new() }
-            }
-            None => Event::GatewayEnded { child, cause: EndCause::ListenerDied, detail: String::new() },
+        let ended = |cause| Report::Ended { cause, detail: String::new() };
+        let report = match self.failure.take() {
+            _ if self.teller.stop.is_cancelled() => Report::Stopped,
+            Some(detail) => Report::Ended { cause: EndCause::StartFailed, detail },
+            None if std::thread::panicking() => ended(EndCause::ThreadPanicked),
+            None if self.teller.abandoned.load(Ordering::Acquire) => ended(EndCause::ActorEnded),
+            None => ended(EndCause::ListenerDied),
         };
-        let _ = self.events.send(event);
+        self.teller.tell(report);
     }
 }
 
@@ -106,20 +123,17 @@ pub struct Drain {
 #[rtype(result = "()")]
 pub struct Stop;
 
-/// The listener's thread ends as if its worker had died.
-#[cfg(test)]
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct KillWorker;
-
 impl Handler<Drain> for GatewayActor {
     type Result = ();
 
     fn handle(&mut self, Drain { reason, retry }: Drain, ctx: &mut Self::Context) {
         self.context.admission.store(Arc::new(Admission::Refusing { reason, retry }));
-        let (context, stop) = (Arc::clone(&self.context), self.stop.clone());
+        let (context, stop) = (Arc::clone(&self.context), self.teller.stop.clone());
         let drained = async move {
-            context.activity.idle().await;
+            if context.activity.running() > 0 {
+                context.activity.idle().await;
+                tokio::time::sleep(LAST_WORDS).await;
+            }
             stop.cancel();
         };
         ctx.spawn(drained.into_actor(self).map(|(), _, ctx| ctx.stop()));
@@ -130,21 +144,37 @@ impl Handler<Stop> for GatewayActor {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
-        let (context, stop) = (Arc::clone(&self.context), self.stop.clone());
+        let (context, stop) = (Arc::clone(&self.context), self.teller.stop.clone());
         context.cut.cancel();
         let said = async move {
-            let _ = tokio::time::timeout(LAST_WORDS, context.activity.idle()).await;
+            if context.activity.running() > 0 {
+                tokio::time::sleep(LAST_WORDS).await;
+            }
             stop.cancel();
         };
         ctx.spawn(said.into_actor(self).map(|(), _, ctx| ctx.stop()));
     }
 }
 
+/// What can befall a gateway, for the tests of what follows.
 #[cfg(test)]
-impl Handler<KillWorker> for GatewayActor {
+#[derive(Clone, Copy, Debug, Message, PartialEq, Eq)]
+#[rtype(result = "()")]
+pub enum Misfortune {
+    /// The listener's thread ends.
+    WorkerDies,
+    /// The actor ends, as if it had panicked.
+    ActorEnds,
+}
+
+#[cfg(test)]
+impl Handler<Misfortune> for GatewayActor {
     type Result = ();
 
-    fn handle(&mut self, _: KillWorker, _: &mut Self::Context) {
-        self.arbiter.stop();
+    fn handle(&mut self, misfortune: Misfortune, ctx: &mut Self::Context) {
+        match misfortune {
+            Misfortune::WorkerDies => drop(self.arbiter.stop()),
+            Misfortune::ActorEnds => ctx.stop(),
+        }
     }
 }

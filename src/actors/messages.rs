@@ -34,6 +34,26 @@ pub struct Child {
     pub generation: Generation,
 }
 
+/// One run of a listener: a generation has a further one after each restart. What an earlier run still has to say is
+/// known by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run(pub u64);
+
+/// What becomes of a listener: at most one `Ready`, then exactly one of the others.
+#[derive(Debug)]
+pub enum Report {
+    Ready {
+        address: SocketAddr,
+    },
+    /// As it was told to.
+    Stopped,
+    /// Unplanned; `detail` is for the log.
+    Ended {
+        cause: EndCause,
+        detail: String,
+    },
+}
+
 #[derive(Debug)]
 pub enum Event {
     /// A config was accepted.
@@ -46,16 +66,18 @@ pub enum Event {
     ConfigUnusable,
     /// A later one could not be used: the running revision stays.
     ConfigKept,
-    GatewayReady {
+    /// A listener tells about itself.
+    Listener {
         child: Child,
-        address: SocketAddr,
+        run: Run,
+        report: Report,
     },
-    /// As planned.
+    /// A generation behind whose socket nothing runs was told to end: it has.
     GatewayStopped {
         child: Child,
     },
-    /// Unplanned; `detail` is for the log.
-    GatewayEnded {
+    /// A generation could not be started; `detail` is for the log.
+    GatewayNotStarted {
         child: Child,
         cause: EndCause,
         detail: String,

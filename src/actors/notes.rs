@@ -4,7 +4,8 @@ use tracing::{error, info, warn};
 
 use super::supervision::Note;
 
-pub fn log(note: &Note) {
+/// `detail`: what is known beyond the cause of an unplanned end, in words.
+pub fn log(note: &Note, detail: Option<&str>) {
     match note {
         Note::Ready { slot, generation, address, cause, restarts } => info!(
             event = "gateway.ready",
@@ -37,6 +38,7 @@ pub fn log(note: &Note) {
             backend = %slot.backend,
             generation = generation.0,
             cause = cause.as_str(),
+            detail,
             "a gateway ended unplanned"
         ),
         Note::RestartScheduled { slot, generation, cause, delay } => warn!(

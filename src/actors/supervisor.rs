@@ -4,7 +4,7 @@
 //! about lives, restarts and replacements is decided in [`super::supervision`]; what a config means for slots, in
 //! [`super::wanted`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,27 +14,31 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
 use tracing::{error, info};
 
-use super::auth::{Adopt, AuthActor};
+use super::auth::{Adopt, AuthActor, Forget};
 use super::catalog::{CatalogActor, Refresh};
 use super::config::{ConfigActor, Reload};
 use super::control::{Close, ControlActor};
 use super::gateways::{Gateways, Kept};
 use super::messages::{Child, Event, Events, ReloadCause, Signal};
 use super::questions::{Next, Questions};
+use super::supervision::snapshot::GatewayStatus;
 use super::supervision::{
     self, Action, EndCause, GatewayEvent, LeaseId, RevisionCause, StartKind, Supervision, WantedBy,
 };
-use super::wanted::{self, Spec, States};
+use super::wanted::{self, Origin, Spec, States};
 use super::{notes, report};
 use crate::http::access::LocalToken;
 use crate::http::control::status::StatusView;
 use crate::http::control::{ControlContext, Question};
 use crate::http::upstream::credential::CredentialSource;
 use crate::ids::{Fingerprint, Revision, Slot};
-use crate::settings::Settings;
+use crate::service_manager;
+use crate::settings::{LogLevel, Settings};
 use crate::state::{GatewayRecord, GatewaysFile, StateFolder, StoredToken};
 
 const QUESTION_QUEUE: usize = 64;
+/// After the drain deadline a stopping gateway has this long; the process ends without one that hangs.
+const STUCK_TIME: Duration = Duration::from_secs(8);
 
 /// How this Supervisor runs.
 pub struct Options {
@@ -67,6 +71,8 @@ pub struct Started {
     pub supervisor: Addr<Supervisor>,
     pub events: Events,
     pub questions: mpsc::Sender<Question>,
+    /// `[log] level` of the running revision.
+    pub log_level: watch::Receiver<LogLevel>,
     /// Resolves when everything is stopped.
     pub end: oneshot::Receiver<RunEnd>,
 }
@@ -86,6 +92,12 @@ pub struct Supervisor {
     status: watch::Sender<Arc<StatusView>>,
     started_at: Instant,
     announced: bool,
+    stopping: bool,
+    /// What is known of the end that the core is deciding about, for the log.
+    detail: Option<String>,
+    /// Those whose credential settings the AuthActor keeps.
+    origins: HashSet<Origin>,
+    log_level: watch::Sender<LogLevel>,
     events: Events,
     inbox: Option<(mpsc::UnboundedReceiver<Event>, mpsc::Receiver<Question>)>,
     config: Addr<ConfigActor>,
@@ -105,6 +117,7 @@ pub fn start(options: Options) -> std::io::Result<Started> {
     let (questions, questions_inbox) = mpsc::channel(QUESTION_QUEUE);
     let (credentials, credential_requests) = CredentialSource::channel();
     let (status, status_view) = watch::channel(Arc::new(StatusView::empty()));
+    let (log_level, level) = watch::channel(LogLevel::Info);
     let (end, ended) = oneshot::channel();
     let control_context =
         ControlContext { token: Arc::new(LocalToken::random()?), questions: questions.clone(), status: status_view };
@@ -124,6 +137,10 @@ pub fn start(options: Options) -> std::io::Result<Started> {
         status,
         started_at: Instant::now(),
         announced: false,
+        stopping: false,
+        detail: None,
+        origins: HashSet::new(),
+        log_level,
         events: events.clone(),
         inbox: Some((inbox, questions_inbox)),
         config: ConfigActor::new(options.config.clone(), events.clone(), folder.is_some()).start(),
@@ -134,7 +151,7 @@ pub fn start(options: Options) -> std::io::Result<Started> {
         end: Some(end),
         options,
     };
-    Ok(Started { supervisor: supervisor.start(), events, questions, end: ended })
+    Ok(Started { supervisor: supervisor.start(), events, questions, log_level: level, end: ended })
 }
 
 impl Actor for Supervisor {
@@ -154,6 +171,9 @@ impl Actor for Supervisor {
                 }
             }
         }
+        if let (Mode::Service { .. }, Some(interval)) = (&self.options.mode, service_manager::watchdog_interval()) {
+            ctx.run_interval(interval, |_, _| service_manager::tell(&[service_manager::ALIVE]));
+        }
         self.config.do_send(Reload(ReloadCause::Start));
     }
 }
@@ -163,17 +183,21 @@ impl StreamHandler<Event> for Supervisor {
         match event {
             Event::ConfigAccepted { settings, revision, cause } => self.adopt(settings, revision, cause, ctx),
             Event::ConfigUnusable => self.finish(RunEnd::ConfigUnusable, ctx),
-            Event::ConfigKept => {}
-            Event::GatewayReady { child, address } => self.gateway(child, GatewayEvent::Ready { address }, ctx),
-            Event::GatewayStopped { child } => {
-                self.gateway(child.clone(), GatewayEvent::Stopped, ctx);
-                self.gateways.forget(&child);
+            Event::ConfigKept => self.answer_reload(),
+            Event::Listener { child, run, report } => {
+                if let Some((event, detail)) = self.gateways.heard(&child, run, report) {
+                    self.gateway(child, event, Some(detail), ctx);
+                }
             }
-            Event::GatewayEnded { child, cause, detail } => self.gateway_ended(child, cause, &detail, ctx),
+            Event::GatewayStopped { child } => self.gateway(child, GatewayEvent::Stopped, None, ctx),
+            Event::GatewayNotStarted { child, cause, detail } => {
+                self.gateway(child, GatewayEvent::Ended { cause }, Some(detail), ctx);
+            }
             Event::ModelsAsked { backend, origin, models } => self.models_asked(&backend, &origin, models, ctx),
             Event::TimerFired(timer) => self.decide(supervision::Event::Timer(timer), ctx),
             Event::Signalled(signal) => self.signalled(signal, ctx),
         }
+        self.forget_the_gone();
         self.publish();
     }
 }
@@ -204,14 +228,16 @@ impl Supervisor {
             Action::Sample { slot, generation } => self.sample(Child { slot, generation }, ctx),
             Action::Arm { timer, delay } => {
                 let events = self.events.clone();
-                ctx.run_later(delay + jitter(delay), move |_, _| drop(events.send(Event::TimerFired(timer))));
+                // At a stop each moment counts, and nothing starts together.
+                let jitter = if self.stopping { Duration::ZERO } else { jitter(delay) };
+                ctx.run_later(delay + jitter, move |_, _| drop(events.send(Event::TimerFired(timer))));
             }
             Action::Answer { ask, answer } => {
                 if let Some(lease) = self.questions.answer(ask, &answer, &self.gateways, self.running.as_ref()) {
                     self.decide(supervision::Event::LeaseEnded { lease }, ctx);
                 }
             }
-            Action::Log(note) => notes::log(&note),
+            Action::Log(note) => notes::log(&note, self.detail.as_deref()),
             Action::Finish => self.finish(RunEnd::Stopped, ctx),
         }
     }
@@ -229,7 +255,9 @@ impl Supervisor {
         };
         if let Err(error) = result {
             let detail = error.to_string();
-            let _ = self.events.send(Event::GatewayEnded { child: child.clone(), cause: EndCause::BindFailed, detail });
+            let cause =
+                if self.gateways.address(child).is_some() { EndCause::StartFailed } else { EndCause::BindFailed };
+            let _ = self.events.send(Event::GatewayNotStarted { child: child.clone(), cause, detail });
         }
     }
 
@@ -244,28 +272,15 @@ impl Supervisor {
         Some(Kept { port: entry.port, token: LocalToken::restore(entry.token.expose())? })
     }
 
-    fn gateway(&mut self, child: Child, event: GatewayEvent, ctx: &mut Context<Self>) {
+    fn gateway(&mut self, child: Child, event: GatewayEvent, detail: Option<String>, ctx: &mut Context<Self>) {
         let Child { slot, generation } = child;
+        self.detail = detail.filter(|detail| !detail.is_empty());
         self.decide(supervision::Event::Gateway { slot, generation, event }, ctx);
+        self.detail = None;
         if matches!(event, GatewayEvent::Ready { .. } | GatewayEvent::Stopped) {
             self.keep_gateways();
         }
         self.announce();
-    }
-
-    fn gateway_ended(&mut self, child: Child, cause: EndCause, detail: &str, ctx: &mut Context<Self>) {
-        if !detail.is_empty() {
-            error!(
-                event = "gateway.exited",
-                backend = %child.slot.backend,
-                generation = child.generation.0,
-                cause = cause.as_str(),
-                detail,
-                "a gateway ended: {detail}"
-            );
-        }
-        self.gateways.ended(&child);
-        self.gateway(child, GatewayEvent::Ended { cause }, ctx);
     }
 
     fn sample(&mut self, child: Child, ctx: &mut Context<Self>) {
@@ -273,11 +288,16 @@ impl Supervisor {
             Some(activity) => (activity.running(), Some(activity.last_use())),
             None => (0, None),
         };
-        self.gateway(child, GatewayEvent::Sampled { running, last_use }, ctx);
+        self.gateway(child, GatewayEvent::Sampled { running, last_use }, None, ctx);
     }
 
     fn adopt(&mut self, settings: Arc<Settings>, revision: Revision, cause: ReloadCause, ctx: &mut Context<Self>) {
+        if self.stopping {
+            return;
+        }
         self.running = Some((Arc::clone(&settings), revision));
+        self.log_level.send_replace(settings.log.level);
+        self.origins.extend(settings.backends.iter().map(wanted::origin));
         self.auth.do_send(Adopt(Arc::clone(&settings)));
         let cause = match cause {
             ReloadCause::Start => RevisionCause::Startup,
@@ -297,6 +317,7 @@ impl Supervisor {
             self.question(question, ctx);
         }
         self.announce();
+        self.answer_reload();
     }
 
     /// Tells the core what should run now.
@@ -374,6 +395,7 @@ impl Supervisor {
     fn signalled(&mut self, signal: Signal, ctx: &mut Context<Self>) {
         match signal {
             Signal::Reload => {
+                self.tell_manager(&[service_manager::RELOADING, &service_manager::monotonic_now()]);
                 self.decide(supervision::Event::Release, ctx);
                 self.config.do_send(Reload(ReloadCause::Signal));
             }
@@ -381,16 +403,26 @@ impl Supervisor {
                 let view = self.status.borrow().clone();
                 report::log(&view);
             }
-            Signal::Stop => {
-                let leases = self.core.snapshot().gateways.iter().map(|gateway| gateway.leases).sum::<usize>();
-                info!(event = "service.stopping", leases, "the service is stopping; {leases} lease(s) end with it");
-                self.decide(supervision::Event::Stop, ctx);
-            }
+            Signal::Stop => self.stop(ctx),
         }
     }
 
+    fn stop(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.stopping, true) {
+            self.tell_manager(&[service_manager::STOPPING]);
+            let leases = self.core.snapshot().gateways.iter().map(|gateway| gateway.leases).sum::<usize>();
+            info!(event = "service.stopping", leases, "the service is stopping; {leases} lease(s) end with it");
+            let drain =
+                self.running.as_ref().map_or(Duration::ZERO, |(settings, _)| settings.supervisor.drain_deadline);
+            ctx.run_later(drain + STUCK_TIME, |actor, ctx| {
+                error!(event = "service.stopping", "a gateway does not stop: the service ends without it");
+                actor.finish(RunEnd::Stopped, ctx);
+            });
+        }
+        self.decide(supervision::Event::Stop, ctx);
+    }
+
     fn finish(&mut self, end: RunEnd, ctx: &mut Context<Self>) {
-        self.keep_gateways();
         let control = self.control.take();
         let sender = self.end.take();
         let closing = async move {
@@ -406,26 +438,55 @@ impl Supervisor {
         }));
     }
 
-    /// Writes port and token of each current generation, so that a restarted service gives them out again.
+    /// Writes port and token of each current generation, so that a restarted service gives them out again. At a stop the
+    /// file already says what was current.
     fn keep_gateways(&self) {
         let Mode::Service { folder } = &self.options.mode else { return };
-        let current = self.core.snapshot().gateways.into_iter().filter(|gateway| gateway.current);
-        let entries = current.filter_map(|gateway| {
-            let child = Child { slot: gateway.slot.clone(), generation: gateway.generation };
-            Some(GatewayRecord {
-                slot: gateway.slot,
-                port: self.gateways.address(&child)?.port(),
-                token: StoredToken::new(self.gateways.token(&child)?.expose()),
-                fingerprint: gateway.fingerprint.to_string(),
-            })
-        });
-        let file = GatewaysFile { gateways: entries.collect() };
-        if file.gateways.is_empty() && self.announced {
-            // The last ones have stopped: what the file says is what a restart needs.
+        if self.stopping {
             return;
         }
-        if let Err(fault) = folder.store(StateFolder::GATEWAYS, &file) {
+        let mut current = self.core.snapshot().gateways;
+        current.retain(|gateway| gateway.current);
+        // What the last run left and this one has not come to yet: a start cut short must not lose it, and neither must
+        // a slot whose model is still to be discovered.
+        let is_past =
+            |gateway: &GatewayStatus, kept: &GatewayRecord| gateway.slot == kept.slot && gateway.model.is_some();
+        let is_open = |kept: &&GatewayRecord| !current.iter().any(|gateway| is_past(gateway, kept));
+        let open = self.kept.gateways.iter().filter(is_open).cloned();
+        let records = open.chain(current.iter().filter_map(|gateway| self.record(gateway))).collect();
+        if let Err(fault) = folder.store(StateFolder::GATEWAYS, &GatewaysFile { gateways: records }) {
             error!(event = "library.logged", error = %fault, "gateways.json cannot be written");
+        }
+    }
+
+    fn record(&self, gateway: &GatewayStatus) -> Option<GatewayRecord> {
+        let child = Child { slot: gateway.slot.clone(), generation: gateway.generation };
+        Some(GatewayRecord {
+            slot: gateway.slot.clone(),
+            port: self.gateways.address(&child)?.port(),
+            token: StoredToken::new(self.gateways.token(&child)?.expose()),
+            fingerprint: gateway.fingerprint.to_string(),
+        })
+    }
+
+    /// Lets go what belongs to no generation and to no wish any more: sockets, tokens, settings, what is known of an
+    /// upstream, and its credential.
+    fn forget_the_gone(&mut self) {
+        let living = self.core.snapshot().gateways;
+        self.gateways.keep(|child| {
+            living.iter().any(|gateway| gateway.slot == child.slot && gateway.generation == child.generation)
+        });
+        let of_living = living.iter().map(|gateway| (gateway.slot.clone(), gateway.fingerprint));
+        let wished = self.core.wishes().map(|(slot, fingerprint)| (slot.clone(), fingerprint));
+        let meant: HashSet<(Slot, Fingerprint)> = of_living.chain(wished).collect();
+        self.specs.retain(|key, _| meant.contains(key));
+        let Some((settings, _)) = &self.running else { return };
+        let upstreams = self.specs.values().chain(self.gateways.specs()).flat_map(|spec| &spec.upstreams);
+        let spoken_to = upstreams.map(|upstream| wanted::origin(&upstream.backend));
+        let used: HashSet<Origin> = spoken_to.chain(settings.backends.iter().map(wanted::origin)).collect();
+        self.states.keep(|origin| used.contains(origin));
+        for (backend, origin) in self.origins.extract_if(|origin| !used.contains(origin)) {
+            self.auth.do_send(Forget { backend, origin });
         }
     }
 
@@ -445,6 +506,24 @@ impl Supervisor {
                 took_ms = took,
                 "the service is started"
             );
+            // Slots that are wanted no longer.
+            let core = &self.core;
+            self.kept.gateways.retain(|kept| core.wishes().any(|(slot, _)| *slot == kept.slot));
+            let status = format!("STATUS={gateways} gateway(s)");
+            self.tell_manager(&[service_manager::READY, &status]);
+        }
+    }
+
+    /// The config was read again, whatever came of it.
+    fn answer_reload(&self) {
+        if self.announced {
+            self.tell_manager(&[service_manager::READY]);
+        }
+    }
+
+    fn tell_manager(&self, words: &[&str]) {
+        if let Mode::Service { .. } = self.options.mode {
+            service_manager::tell(words);
         }
     }
 
@@ -461,3 +540,6 @@ fn jitter(delay: Duration) -> Duration {
     let _ = getrandom::fill(&mut byte);
     delay.mul_f64(f64::from(byte[0]) / 2550.0)
 }
+
+#[cfg(test)]
+mod tests;

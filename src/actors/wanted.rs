@@ -11,18 +11,30 @@ use crate::http::upstream::BackendState;
 use crate::ids::{BackendId, Fingerprint, ModelId, Slot};
 use crate::settings::{self, Backend, BackendKind, Settings, UpstreamSettings};
 
-/// One `BackendState` for each (backend, origin), kept as long as the service runs: what an upstream has taught us
-/// outlives a generation.
+/// A backend at one address; what it has taught us, and its credential, belong to both together.
+pub type Origin = (BackendId, String);
+
+/// One `BackendState` for each origin that the config names or a generation still speaks to: what an upstream has taught
+/// us outlives a generation.
 #[derive(Default)]
-pub struct States(HashMap<(BackendId, String), Arc<BackendState>>);
+pub struct States(HashMap<Origin, Arc<BackendState>>);
 
 impl States {
     pub fn of(&mut self, backend: &Backend) -> Arc<BackendState> {
-        Arc::clone(self.0.entry((backend.id.clone(), backend.origin())).or_default())
+        Arc::clone(self.0.entry(origin(backend)).or_default())
     }
 
     pub fn known(&self, backend: &Backend) -> Option<Arc<BackendState>> {
-        self.0.get(&(backend.id.clone(), backend.origin())).map(Arc::clone)
+        self.0.get(&origin(backend)).map(Arc::clone)
+    }
+
+    #[cfg(test)]
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn keep(&mut self, is_used: impl Fn(&Origin) -> bool) {
+        self.0.retain(|origin, _| is_used(origin));
     }
 }
 
@@ -40,6 +52,10 @@ impl Spec {
     }
 }
 
+pub fn origin(backend: &Backend) -> Origin {
+    (backend.id.clone(), backend.origin())
+}
+
 /// A slot as the settings describe it now.
 pub struct Described {
     pub model: Option<ModelId>,
@@ -55,11 +71,13 @@ pub fn describe(settings: &Settings, slot: &Slot, states: &mut States) -> Option
         // Whatever the config calls small is a model of the same upstream; the asked model takes only the main place.
         first.model = Some(model.clone());
     }
-    let fingerprint = settings::fingerprint(settings, slot, first.model.as_ref(), first.small_model.as_ref());
     let model = first.model.clone();
     let fallbacks = settings.fallback_chain(&backend.id);
+    let offered = fallbacks.iter().filter_map(|id| settings.backend(id)).filter(|backend| has_gateway(backend));
+    let fallbacks: Vec<_> = offered.map(|backend| upstream(backend, states)).collect();
     let mut upstreams = vec![first];
-    upstreams.extend(fallbacks.iter().filter_map(|id| settings.backend(id)).map(|backend| upstream(backend, states)));
+    upstreams.extend(fallbacks);
+    let fingerprint = fingerprint(settings, slot, &upstreams);
     let rejection_threshold = settings.supervisor.rejection_threshold;
     let spec = Spec { upstreams, settings: settings.upstream.clone(), rejection_threshold };
     Some(Described { model, fingerprint, spec })
@@ -78,6 +96,24 @@ pub fn wish(slot: Slot, described: &Described, by: WantedBy) -> Wanted {
 
 pub fn has_gateway(backend: &Backend) -> bool {
     backend.enabled && backend.kind != BackendKind::Anthropic
+}
+
+/// What the settings say of the slot, and the models that its upstreams resolve to beyond them.
+fn fingerprint(settings: &Settings, slot: &Slot, upstreams: &[Upstream]) -> Fingerprint {
+    let discovered = |upstream: &&Upstream| upstream.backend.default_model.is_none() && upstream.model.is_some();
+    let [first, fallbacks @ ..] = upstreams else { return settings::fingerprint(settings, slot, None, None) };
+    let (model, small_model) = (first.model.as_ref(), first.small_model.as_ref());
+    if !fallbacks.iter().any(|upstream| discovered(&upstream)) {
+        return settings::fingerprint(settings, slot, model, small_model);
+    }
+    let mut resolved = settings.clone();
+    for upstream in fallbacks.iter().filter(discovered) {
+        let backend = resolved.backends.iter_mut().find(|backend| backend.id == upstream.backend.id);
+        if let Some(backend) = backend {
+            backend.default_model = upstream.model.clone();
+        }
+    }
+    settings::fingerprint(&resolved, slot, model, small_model)
 }
 
 fn upstream(backend: &Backend, states: &mut States) -> Upstream {

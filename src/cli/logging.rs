@@ -23,12 +23,15 @@ fn telemetry(settings: &LogSettings, destination: Destination) -> Telemetry {
         LogFormat::Json => Format::Json,
         LogFormat::Text => Format::Text,
     };
-    let level = match settings.level {
+    Telemetry { format, level: level(settings.level), destination }
+}
+
+pub fn level(level: LogLevel) -> Level {
+    match level {
         LogLevel::Error => Level::Error,
         LogLevel::Warn => Level::Warn,
         LogLevel::Info => Level::Info,
         LogLevel::Debug => Level::Debug,
         LogLevel::Trace => Level::Trace,
-    };
-    Telemetry { format, level, destination }
+    }
 }

@@ -29,21 +29,36 @@ pub fn run(config: Option<PathBuf>) -> anyhow::Result<Exit> {
         }
         Err(fault) => return Err(fault.into()),
     };
-    let _guard = telemetry::init(&logging::of_service(&settings.log))?;
+    let guard = telemetry::init(&logging::of_service(&settings.log))?;
     let log = settings.log.file.as_ref().map_or("stderr".to_owned(), |path| path.display().to_string());
     open_files::raise_limit();
-    actix::System::new().block_on(serve(config, folder, log))
+    actix::System::new().block_on(serve(config, folder, log, &guard))
 }
 
-async fn serve(config: Option<PathBuf>, folder: Arc<StateFolder>, log: String) -> anyhow::Result<Exit> {
+async fn serve(
+    config: Option<PathBuf>,
+    folder: Arc<StateFolder>,
+    log: String,
+    guard: &telemetry::Guard,
+) -> anyhow::Result<Exit> {
     let (mut signals, _handle) = signals::listen()?;
-    let Started { events, end, .. } = supervisor::start(Options { config, mode: Mode::Service { folder }, log })?;
+    let options = Options { config, mode: Mode::Service { folder }, log };
+    let Started { events, mut log_level, end, .. } = supervisor::start(options)?;
     actix_rt::spawn(async move {
         while let Some(signal) = signals.next().await {
             let _ = events.send(Event::Signalled(signal));
         }
     });
-    let end = end.await.unwrap_or(RunEnd::Stopped);
+    let levels = async {
+        while log_level.changed().await.is_ok() {
+            guard.set_level(logging::level(*log_level.borrow_and_update()));
+        }
+        std::future::pending().await
+    };
+    let end = tokio::select! {
+        end = end => end.unwrap_or(RunEnd::Stopped),
+        () = levels => RunEnd::Stopped,
+    };
     info!(event = "service.stopped", "the service has stopped");
     Ok(match end {
         RunEnd::Stopped => Exit::Done,

@@ -8,11 +8,11 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate and the others that it may use. Below it: `main → cli → actors → http → settings →
-/// providers → ids`; anyone → `telemetry`; `cli`, `actors` → `state`; `signals` → `actors`.
-const LAYERS: [(&str, &[&str]); 11] = [
+/// providers → ids`; anyone → `telemetry`; `cli`, `actors` → `state`; `actors` → `service_manager`; `signals` → `actors`.
+const LAYERS: [(&str, &[&str]); 12] = [
     ("main", &["cli", "actors", "http", "settings", "providers", "ids", "telemetry", "state", "guard", "signals"]),
     ("cli", &["actors", "http", "settings", "providers", "ids", "telemetry", "state", "guard", "signals"]),
-    ("actors", &["http", "settings", "providers", "ids", "telemetry", "state", "guard"]),
+    ("actors", &["http", "settings", "providers", "ids", "telemetry", "state", "guard", "service_manager"]),
     ("http", &["settings", "providers", "ids", "telemetry"]),
     ("settings", &["providers", "ids", "telemetry"]),
     ("providers", &["ids", "telemetry"]),
@@ -20,6 +20,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("signals", &["actors", "ids", "telemetry"]),
     ("state", &["ids", "telemetry"]),
     ("guard", &["ids", "telemetry"]),
+    ("service_manager", &["telemetry"]),
     ("telemetry", &["ids"]),
 ];
 

@@ -29,7 +29,7 @@ use self::decisions::{Decisions, Purpose, Timers};
 use self::slot::{Heard, SlotRecord};
 use self::snapshot::Snapshot;
 pub use self::vocabulary::*;
-use crate::ids::{BackendId, Generation, Revision, Slot};
+use crate::ids::{BackendId, Fingerprint, Generation, Revision, Slot};
 
 /// ```text
 ///  Running ──Stop──> Draining ──deadline, or a second Stop──> Stopping
@@ -235,6 +235,11 @@ impl Supervision {
         let is_asked =
             |record: &&SlotRecord| record.want.as_ref().is_some_and(|want| want.claims.env || want.claims.asked);
         self.slots.values().filter(is_asked).map(|record| &record.slot)
+    }
+
+    /// What is wanted of each slot now.
+    pub fn wishes(&self) -> impl Iterator<Item = (&Slot, Fingerprint)> {
+        self.slots.values().filter_map(|record| Some((&record.slot, record.want.as_ref()?.fingerprint)))
     }
 
     /// Every wanted slot serves or is past its first failed start: the service has started (DESIGN.md §8).

@@ -30,6 +30,14 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/v1/models/{id:.*}", web::get().to(model))
         .route("/v1/messages", web::post().to(post_messages))
         .route("/v1/messages/count_tokens", web::post().to(count_tokens));
+    #[cfg(test)]
+    config.route("/panic", web::get().to(panics));
+}
+
+/// For the tests of what a panic ends.
+#[cfg(test)]
+async fn panics(request: HttpRequest) -> HttpResponse {
+    guarded(request, |_| async { panic!("a handler panics") }).await
 }
 
 /// `claude` probes these without a token.
