@@ -197,7 +197,6 @@ impl StreamHandler<Event> for Supervisor {
             Event::TimerFired(timer) => self.decide(supervision::Event::Timer(timer), ctx),
             Event::Signalled(signal) => self.signalled(signal, ctx),
         }
-        self.forget_the_gone();
         self.publish();
     }
 }
@@ -210,11 +209,13 @@ impl StreamHandler<Question> for Supervisor {
 }
 
 impl Supervisor {
-    /// The core decides, we perform.
+    /// The core decides, we perform. What `status` says is never older than what the log says.
     fn decide(&mut self, event: supervision::Event, ctx: &mut Context<Self>) {
         for action in self.core.on(event, Instant::now()) {
             self.perform(action, ctx);
         }
+        self.forget_the_gone();
+        self.publish();
     }
 
     fn perform(&mut self, action: Action, ctx: &mut Context<Self>) {

@@ -79,8 +79,11 @@ pub fn entry(path: &Path) -> Entry {
 mod tests {
     use super::*;
 
-    /// A file system of these paths, each a link if it has a target, and the folders on the way to them.
-    fn watched(path: &str, paths: &[(&str, Option<&str>)]) -> Vec<String> {
+    /// A path, and where it leads if it is a link.
+    type Placed = (&'static str, Option<&'static str>);
+
+    /// A file system of these paths and the folders on the way to them.
+    fn watched(path: &str, paths: &[Placed]) -> Vec<String> {
         let entry = |asked: &Path| {
             let link = paths.iter().find(|(path, _)| Path::new(path) == asked).and_then(|(_, target)| *target);
             match link {
@@ -95,7 +98,7 @@ mod tests {
     #[test]
     fn every_folder_that_can_change_what_the_path_means_is_watched() {
         let file = "/home/p/.config/claudette/claudette.toml";
-        let cases: [(&str, &[(&str, Option<&str>)], &[&str]); 9] = [
+        let cases: [(&str, &[Placed], &[&str]); 9] = [
             ("a plain file", &[(file, None)], &["/home/p/.config/claudette"]),
             ("a missing file", &[("/home/p/.config/claudette/other", None)], &["/home/p/.config/claudette"]),
             ("a missing folder", &[("/home/p/.config/other", None)], &["/home/p/.config"]),

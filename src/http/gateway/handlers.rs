@@ -37,7 +37,7 @@ pub fn routes(config: &mut ServiceConfig) {
 /// For the tests of what a panic ends.
 #[cfg(test)]
 async fn panics(request: HttpRequest) -> HttpResponse {
-    guarded(request, |_| async { panic!("a handler panics") }).await
+    guarded(request, |_, _| async { panic!("a handler panics") }).await
 }
 
 /// `claude` probes these without a token.

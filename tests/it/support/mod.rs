@@ -17,6 +17,8 @@ pub mod claude;
 
 pub mod node;
 
+pub mod leaseholder;
+
 pub mod scene;
 
 use std::time::Duration;

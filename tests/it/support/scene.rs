@@ -29,10 +29,15 @@ impl Scene {
 
     /// The same, with more lines at the end of the config file.
     pub fn openai_with(script: Value, more: &str) -> Self {
+        Self::openai_in(World::new(), script, more)
+    }
+
+    /// The same in a world where something lies already.
+    pub fn openai_in(world: World, script: Value, more: &str) -> Self {
         let upstream =
             Upstream::start(&["--profile", "openai", "--key", UPSTREAM_KEY, "--models", "gpt-5.5,gpt-5-mini"]);
         let config = format!("{}\n{more}", openai_config(&format!("http://{}/v1", upstream.address)));
-        Self::start(World::new(), upstream, "openai-api", &config, script)
+        Self::start(world, upstream, "openai-api", &config, script)
     }
 
     /// A backend of kind `custom-openai` without a key, with the model `qwen3-coder`.
@@ -76,6 +81,26 @@ impl Scene {
         let service = Service::start(&world, &config);
         let gateway = service.gateway(&world, backend);
         Self { service, gateway, upstream, backend, world }
+    }
+
+    /// Saves the config of [`Scene::openai`] with other lines at its end.
+    pub fn edit(&self, more: &str) {
+        self.save(&format!("{}\n{more}", openai_config(&format!("http://{}/v1", self.upstream.address))));
+    }
+
+    /// Saves the config file as an editor does: beside it, then renamed over it.
+    pub fn save(&self, text: &str) {
+        let new = self.world.write("claudette.toml.new", text);
+        std::fs::rename(new, self.world.path("claudette.toml")).expect("both lie in one folder");
+    }
+
+    /// Stops the service and starts it again on the same state.
+    pub fn restart_service(mut self) -> Self {
+        let config = self.world.path("claudette.toml");
+        let (status, _, log) = self.service.stop();
+        assert!(status.success(), "{status}: {log:#?}");
+        self.service = Service::start(&self.world, &config);
+        self
     }
 
     /// Sends `POST /v1/messages?beta=true` on a connection of its own and reads the response as a stream.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -58,8 +58,12 @@ impl Service {
     /// Starts the service without waiting for anything.
     pub fn spawn(world: &World, config: &Path) -> Self {
         let config = config.to_str().expect("a temporary path is UTF-8");
-        let mut child = world
-            .claudette(&["serve", "--config", config])
+        Self::spawn_command(world.claudette(&["serve", "--config", config]))
+    }
+
+    /// Runs a command that is the service.
+    pub fn spawn_command(mut command: Command) -> Self {
+        let mut child = command
             .env("CLAUDETTE_LOG_FORMAT", "json")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -106,6 +110,19 @@ impl Service {
     /// Every line so far, as written.
     pub fn log_lines(&self) -> Vec<String> {
         self.log.lines.lock().expect("no reader panics").raw.clone()
+    }
+
+    /// What `claudette status --json` says.
+    pub fn status(&self, world: &World) -> Value {
+        let ran = world.run(&["status", "--json"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        serde_json::from_str(&ran.stdout).expect("`status --json` prints one JSON object")
+    }
+
+    /// Ends it as a crash would, with no chance to put anything in order.
+    pub fn kill(mut self) {
+        self.child.kill().expect("the service runs");
+        self.child.wait().expect("a child can be waited for");
     }
 
     /// The environment for a `claude` that uses this backend.
