@@ -12,8 +12,10 @@ use crate::support::scene::Scene;
 
 const EDITS: u64 = 200;
 const CLIENTS: usize = 20;
-/// What may differ from the start: threads and descriptors of connections that are just closing.
-const SLACK: usize = 8;
+/// What may differ from the start: the current gateway keeps its connections to the upstream for the next requests, and a
+/// few are just closing. A leaked generation would cost a thread and several descriptors, a hundred times.
+const MORE_FILES: usize = CLIENTS + 8;
+const MORE_THREADS: usize = 2;
 
 fn config(step: u64) -> String {
     let supervisor =
@@ -68,7 +70,7 @@ fn slow_two_hundred_edits_cut_no_stream_and_leave_nothing_behind() {
     let deadline = std::time::Instant::now() + Duration::from_secs(40);
     loop {
         let (threads, files) = footprint(&scene);
-        if threads <= before.0 + SLACK && files <= before.1 + SLACK {
+        if threads <= before.0 + MORE_THREADS && files <= before.1 + MORE_FILES {
             break;
         }
         assert!(std::time::Instant::now() < deadline, "{:?} at the start, {threads} and {files} now", before);
