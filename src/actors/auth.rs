@@ -1,15 +1,17 @@
 //! AuthActor: owns the credentials. Handlers ask it before each upstream request; it reads them afresh.
 //!
-//! Only a command's output is kept, for its `ttl`, and at most one run of a command is under way. A setting is bound to
+//! A codex backend's login comes by way of a [`Desk`]. Only a command's output is kept, for its `ttl`, and at most one run of a command is under way. A setting is bound to
 //! its origin: a newer one takes its place only for the same origin, so a new key never reaches an old host.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::codex::desk::Desk;
 use super::credential_loader::{self, LIMIT};
 use crate::http::upstream::credential::{Credential, CredentialFault, CredentialRequest};
 use crate::ids::BackendId;
@@ -22,6 +24,7 @@ pub struct AuthActor {
     requests: Option<tokio::sync::mpsc::Receiver<CredentialRequest>>,
     settings: HashMap<Key, Option<CredentialSetting>>,
     outputs: HashMap<Key, Output>,
+    desks: HashMap<Key, Rc<Desk>>,
 }
 
 /// What is known of a command.
@@ -32,7 +35,7 @@ enum Output {
 
 impl AuthActor {
     pub fn new(requests: tokio::sync::mpsc::Receiver<CredentialRequest>) -> Self {
-        Self { requests: Some(requests), settings: HashMap::new(), outputs: HashMap::new() }
+        Self { requests: Some(requests), settings: HashMap::new(), outputs: HashMap::new(), desks: HashMap::new() }
     }
 
     fn ask(&mut self, key: Key, answer: Answer, ctx: &mut Context<Self>) {
@@ -41,7 +44,13 @@ impl AuthActor {
                 let (backend, origin) = key;
                 let _ = answer.send(Err(CredentialFault::UnknownOrigin { backend, origin }));
             }
-            Some(None) => drop(answer.send(Ok(Credential::none()))),
+            Some(None) => match self.desks.get(&key).map(Rc::clone) {
+                None => drop(answer.send(Ok(Credential::none()))),
+                Some(desk) => {
+                    let load = async move { drop(answer.send(desk.credential().await)) };
+                    ctx.spawn(load.into_actor(self));
+                }
+            },
             Some(Some(CredentialSetting::Value(secret))) => {
                 let _ = answer.send(credential_loader::from_value(secret.expose()));
             }
@@ -101,6 +110,9 @@ impl StreamHandler<CredentialRequest> for AuthActor {
                 if matches!(self.outputs.get(&key), Some(Output::Kept { credential, .. }) if *credential == refused) {
                     self.outputs.remove(&key);
                 }
+                if let Some(desk) = self.desks.get(&key) {
+                    desk.rejected(&refused);
+                }
             }
         }
     }
@@ -117,6 +129,14 @@ impl Handler<Adopt> for AuthActor {
     fn handle(&mut self, Adopt(settings): Adopt, _: &mut Self::Context) {
         for backend in &settings.backends {
             let key = (backend.id.clone(), backend.origin());
+            match self.desks.get(&key) {
+                Some(desk) if desk.is_for(backend, &settings.upstream) => desk.forgive(),
+                Some(_) | None => match Desk::new(backend, &settings.upstream).filter(|_| backend.credential.is_none())
+                {
+                    Some(desk) => drop(self.desks.insert(key.clone(), Rc::new(desk))),
+                    None => drop(self.desks.remove(&key)),
+                },
+            }
             let before = self.settings.insert(key.clone(), backend.credential.clone());
             if before.is_some_and(|before| before != backend.credential) {
                 self.outputs.remove(&key);
@@ -140,5 +160,6 @@ impl Handler<Forget> for AuthActor {
         let key = (backend, origin);
         self.settings.remove(&key);
         self.outputs.remove(&key);
+        self.desks.remove(&key);
     }
 }

@@ -85,16 +85,21 @@ pub async fn from_command(argv: &[String], limit: Duration) -> Result<Credential
     }
 }
 
-/// A credential command in a process group of its own, which is killed unless the command was seen to end.
-struct RunningCommand {
-    child: Child,
+/// A command in a process group of its own, which is killed unless the command was seen to end.
+pub struct RunningCommand {
+    pub child: Child,
 }
 
 impl RunningCommand {
+    /// # Errors
+    /// The program cannot be run.
+    pub fn spawn(command: &mut Command) -> io::Result<Self> {
+        Ok(Self { child: command.process_group(0).spawn()? })
+    }
+
     fn start(program: &str, arguments: &[String]) -> io::Result<Self> {
         let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
-        Ok(Self { child: command.spawn()? })
+        Self::spawn(command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()))
     }
 }
 

@@ -11,6 +11,7 @@ pub mod supervision;
 pub mod auth;
 pub mod catalog;
 pub mod claude;
+pub mod codex;
 
 mod config;
 mod control;

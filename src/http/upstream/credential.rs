@@ -7,12 +7,14 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use awc::http::header::HeaderValue;
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use crate::ids::BackendId;
+use crate::providers::codex::routing::WorkspaceRoute;
 
 /// Questions that may wait for the loader: more than any number of requests that begin within one answer.
 const WAITING_REQUESTS: usize = 256;
@@ -22,6 +24,8 @@ const WAITING_REQUESTS: usize = 256;
 pub struct Credential {
     secret: Option<Zeroizing<String>>,
     account: Option<String>,
+    fedramp: bool,
+    route: Option<Arc<WorkspaceRoute>>,
 }
 
 impl Credential {
@@ -39,19 +43,31 @@ impl Credential {
         if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(CredentialFault::NotAHeader);
         }
-        Ok(Self { secret: Some(secret), account: None })
+        Ok(Self { secret: Some(secret), ..Self::none() })
     }
 
     /// For a backend without a `credential`: local servers often want none.
     #[must_use]
     pub fn none() -> Self {
-        Self { secret: None, account: None }
+        Self { secret: None, account: None, fedramp: false, route: None }
     }
 
     /// The same, on behalf of a ChatGPT account (`chatgpt-account-id`).
     #[must_use]
     pub fn with_account(self, account: String) -> Self {
         Self { account: Some(account), ..self }
+    }
+
+    /// The same, for an account of the US government's cloud (`x-openai-fedramp`).
+    #[must_use]
+    pub fn with_fedramp(self, fedramp: bool) -> Self {
+        Self { fedramp, ..self }
+    }
+
+    /// The same, to be used where the account's workspace wants its traffic.
+    #[must_use]
+    pub fn with_route(self, route: Option<Arc<WorkspaceRoute>>) -> Self {
+        Self { route, ..self }
     }
 
     /// The `authorization` header, marked sensitive; absent for [`Credential::none`].
@@ -67,6 +83,17 @@ impl Credential {
     #[must_use]
     pub fn account(&self) -> Option<&str> {
         self.account.as_deref()
+    }
+
+    #[must_use]
+    pub fn fedramp(&self) -> bool {
+        self.fedramp
+    }
+
+    /// Absent: the configured `base_url`.
+    #[must_use]
+    pub fn route(&self) -> Option<&WorkspaceRoute> {
+        self.route.as_deref()
     }
 
     /// The secret itself, for masking it in an upstream's text. Never for a log.
@@ -108,6 +135,10 @@ pub enum CredentialFault {
     NotAHeader,
     #[error("backend `{backend}` is not logged in: run `claudette login {backend}`")]
     NoLogin { backend: BackendId },
+    #[error("backend `{backend}` has no usable login ({reason}): run `claudette login {backend}`")]
+    UnusableLogin { backend: BackendId, reason: String },
+    #[error("the login of backend `{backend}` is used up ({reason}): run `claudette login {backend}`")]
+    LoginUsedUp { backend: BackendId, reason: String },
     #[error("backend `{backend}` has no credential for {origin} any more")]
     UnknownOrigin { backend: BackendId, origin: String },
     #[error("credentials cannot be loaded while the service is stopping")]

@@ -1,0 +1,1 @@
+//! Finds a codex backend's model list, in the order of CODEX.md §2.
