@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use actix::prelude::*;
 use tracing::{info, warn};
 
+use super::codex;
 use super::messages::{Event, Events};
 use crate::http::upstream::credential::CredentialSource;
 use crate::http::upstream::{BackendState, Outgoing, UpstreamClient, route};
@@ -78,7 +79,11 @@ impl Handler<Refresh> for CatalogActor {
         }
         let credentials = self.credentials.clone();
         let asked = Arc::clone(&backend);
-        let fetching = async move { fetch(&asked, &upstream, &credentials).await };
+        let known = Arc::clone(&state);
+        let fetching = async move {
+            codex::catalogue::learn_version(&asked, &known).await;
+            discover(&asked, &upstream, &credentials, known.client_version()).await
+        };
         ctx.spawn(fetching.into_actor(self).map(move |result, actor, _| match result {
             Ok(models) => {
                 info!(event = "models.refreshed", backend = %backend.id, models = models.len(), "the model list is fresh");
@@ -93,7 +98,7 @@ impl Handler<Refresh> for CatalogActor {
     }
 }
 
-/// The models that `GET base_url/models` names and that can chat.
+/// The models that `GET base_url/models` names and that can chat; a codex backend's are found by [`codex::catalogue`].
 ///
 /// # Errors
 /// A sentence for people: which URL, and what it answered.
@@ -102,6 +107,23 @@ pub async fn fetch(
     settings: &UpstreamSettings,
     credentials: &CredentialSource,
 ) -> Result<Vec<ModelEntry>, String> {
+    let version = match &backend.codex {
+        Some(codex) => codex::program::CodexProgram::of(codex).version().await,
+        None => None,
+    };
+    discover(backend, settings, credentials, version.as_deref()).await
+}
+
+/// `version`: of the installed codex CLI, if there is one.
+async fn discover(
+    backend: &Backend,
+    settings: &UpstreamSettings,
+    credentials: &CredentialSource,
+    version: Option<&str>,
+) -> Result<Vec<ModelEntry>, String> {
+    if backend.codex.is_some() {
+        return codex::catalogue::fetch(backend, settings, credentials, version).await;
+    }
     let credential = credentials.get(&backend.id, &backend.origin()).await.map_err(|fault| fault.to_string())?;
     let target = route::target(backend, settings).map_err(|fault| fault.to_string())?;
     let client = UpstreamClient::new(&target).map_err(|fault| fault.to_string())?;

@@ -197,7 +197,8 @@ mod tests {
         let first = folder.lock().await.expect("a lock");
         let second = folder.lock();
         let mut second = std::pin::pin!(second);
-        assert!(futures_util::poll!(&mut second).is_pending());
+        let first_look = std::future::poll_fn(|context| std::task::Poll::Ready(second.as_mut().poll(context))).await;
+        assert!(first_look.is_pending());
         drop(first);
         assert!(second.await.is_some());
     }

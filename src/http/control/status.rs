@@ -149,7 +149,7 @@ impl BackendView {
             default_model: self.default_model.clone(),
             models: self.state.as_ref().map_or(0, |state| state.models().len()),
             last_error: self.errors().into_iter().max_by_key(|error| error.time).map(|error| error.message),
-            quota: None,
+            quota: self.state.as_ref().and_then(|state| state.quota()).map(|quota| quota.to_string()),
         }
     }
 

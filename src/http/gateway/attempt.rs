@@ -9,10 +9,10 @@ use futures_util::StreamExt;
 use tokio::time::{Duration, timeout};
 use tracing::info;
 
-use super::Upstream;
 use super::asking::{Job, Opened};
 use super::judge::{FailureJudge, Sent};
 use super::refusals::Digest;
+use super::{Upstream, codex};
 use crate::http::upstream::credential::{Credential, CredentialFault};
 use crate::http::upstream::{HeaderName, HeaderValue, Incoming, Outgoing, UpstreamClient, route};
 use crate::ids::ModelId;
@@ -40,6 +40,8 @@ pub struct Attempt<'a> {
     repairs: Vec<Repair>,
     replayed_reasoning: Option<usize>,
     first_body: Option<Bytes>,
+    /// The login that was found after a 401: there is one attempt more with it.
+    second_credential: Option<Credential>,
     pub dropped: Dropped,
 }
 
@@ -56,6 +58,8 @@ enum Outcome {
     Failed(Box<FailureJudge>, Verdict),
     /// The same request has just failed (R-X3).
     Remembered(Answer),
+    /// Refused, and there is another credential by now.
+    Again,
 }
 
 impl<'a> Attempt<'a> {
@@ -77,6 +81,7 @@ impl<'a> Attempt<'a> {
             repairs: Vec::new(),
             replayed_reasoning: None,
             first_body: None,
+            second_credential: None,
             dropped: Dropped::default(),
         })
     }
@@ -91,6 +96,7 @@ impl<'a> Attempt<'a> {
                     return Ok(*opened);
                 }
                 Outcome::Remembered(answer) => return Err(Failed::Theirs(answer)),
+                Outcome::Again => continue,
                 Outcome::Failed(judge, Verdict::Answer(answer)) => {
                     judge.remember(&answer, self.job.hold.started.get());
                     if let Some(quota) = answer.class.quota {
@@ -138,15 +144,18 @@ impl<'a> Attempt<'a> {
 
     async fn once(&mut self, request: Option<MessagesRequest<'a>>) -> Result<Outcome, ApiError> {
         let credential = self.credential().await?;
-        let mut translated = self.translate(request)?;
+        let mut translated = self.translate(request, credential.account())?;
         let body = Bytes::from(std::mem::take(&mut translated.body));
         self.note(&translated);
         if let Some(answer) = self.remembered(&body) {
             return Ok(Outcome::Remembered(answer));
         }
         let judge = self.judge(&mut translated, body.clone(), &credential);
-        let outgoing = self.outgoing(body, &credential);
-        let incoming = match self.client.send(&outgoing, self.job.worker.context.settings.first_byte_timeout).await {
+        let outgoing = self.outgoing(body, &credential, translated.cache_key.as_deref());
+        let routed = codex::routed_client(&self.job.worker, &self.upstream, &credential)
+            .map_err(|fault| ApiError::new(502, ErrorKind::Api, fault).final_answer())?;
+        let client = routed.as_deref().unwrap_or(self.client);
+        let incoming = match client.send(&outgoing, self.job.worker.context.settings.first_byte_timeout).await {
             Ok(incoming) => incoming,
             Err(fault) => {
                 let verdict = judge.not_sent(fault);
@@ -157,9 +166,10 @@ impl<'a> Attempt<'a> {
         if let Some(id) = incoming.header("x-request-id") {
             self.job.record.upstream_request_id(id);
         }
+        codex::note_headers(&self.upstream, &incoming);
         if !(200..300).contains(&incoming.status()) {
-            if incoming.status() == 401 {
-                self.credential_refused(credential).await;
+            if incoming.status() == 401 && self.credential_refused(credential).await? {
+                return Ok(Outcome::Again);
             }
             let verdict = judge.response(incoming).await;
             return Ok(Outcome::Failed(judge, verdict));
@@ -169,24 +179,33 @@ impl<'a> Attempt<'a> {
     }
 
     async fn credential(&self) -> Result<Credential, ApiError> {
+        if let Some(second) = &self.second_credential {
+            return Ok(second.clone());
+        }
         let backend = &self.upstream.backend;
         let credentials = &self.job.worker.context.credentials;
         credentials.get(&backend.id, &backend.origin()).await.map_err(|fault| credential_error(&fault))
     }
 
-    /// The one place that acts on a 401.
-    async fn credential_refused(&self, credential: Credential) {
+    /// The one place that acts on a 401. True: there is another credential, to be tried once.
+    async fn credential_refused(&mut self, credential: Credential) -> Result<bool, ApiError> {
         let backend = &self.upstream.backend;
-        self.job.worker.context.credentials.rejected(&backend.id, &backend.origin(), credential).await;
+        if self.second_credential.is_some() {
+            self.job.worker.context.credentials.rejected(&backend.id, &backend.origin(), credential).await;
+            return Ok(false);
+        }
+        let next = codex::second_credential(&self.job.worker, &self.upstream, credential).await;
+        self.second_credential = next.map_err(|fault| credential_error(&fault))?;
+        Ok(self.second_credential.is_some())
     }
 
-    fn translate(&self, request: Option<MessagesRequest<'a>>) -> Result<Translated, ApiError> {
+    fn translate(&self, request: Option<MessagesRequest<'a>>, account: Option<&str>) -> Result<Translated, ApiError> {
         let request = match request {
             Some(request) => request,
             // Read again only to be sent again: nothing of it is kept while an upstream thinks.
             None => MessagesRequest::parse(&self.job.body)?,
         };
-        let scope = self.upstream.scope();
+        let scope = self.upstream.scope(account);
         let context = RequestContext {
             profile: &self.upstream.backend.profile,
             scope: &scope,
@@ -235,10 +254,14 @@ impl<'a> Attempt<'a> {
     }
 
     /// The one place that makes a request's head.
-    fn outgoing(&self, body: Bytes, credential: &Credential) -> Outgoing {
-        let mut outgoing = Outgoing::post("/responses", body)
+    fn outgoing(&self, body: Bytes, credential: &Credential, cache_key: Option<&str>) -> Outgoing {
+        let backend = &self.upstream.backend;
+        let mut outgoing = Outgoing::post(route::responses_path(backend), body)
             .with_header(HeaderName::from_static("content-type"), HeaderValue::from_static("application/json"));
-        outgoing.headers.extend(route::headers(&self.upstream.backend, credential));
+        outgoing.headers.extend(route::headers(backend, credential));
+        let client_version = self.upstream.state.client_version();
+        let manner = route::Manner { client_version, cache_key, lite: self.omit.full_lane };
+        outgoing.headers.extend(route::codex_headers(backend, credential, &manner));
         outgoing
     }
 
@@ -261,6 +284,7 @@ impl<'a> Attempt<'a> {
                 Ok(Some(Err(_))) => Step::Failed(Failure::Cut),
                 Ok(None) => reply.end(&mut out),
             };
+            judge.note_quota(&mut reply);
             let incoming = match step {
                 Step::Held => continue,
                 Step::Flowing if !streams => continue,

@@ -47,7 +47,7 @@ fn translated(upstream: &Upstream, body: &[u8]) -> Result<(Bytes, ModelId), ApiE
         Resolved::Model(model) => model,
         Resolved::NoModel => return Err(no_model_error(&upstream.backend.id)),
     };
-    let (facts, omit, scope) = (upstream.facts(&model), upstream.state.omissions(&model), upstream.scope());
+    let (facts, omit, scope) = (upstream.facts(&model), upstream.state.omissions(&model), upstream.scope(None));
     let context = RequestContext {
         profile: &upstream.backend.profile,
         scope: &scope,

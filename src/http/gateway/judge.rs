@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::listener::Worker;
 use super::refusals::Digest;
-use super::{Upstream, unix_now};
+use super::{Upstream, codex, unix_now};
 use crate::http::upstream::credential::Credential;
 use crate::http::upstream::{Incoming, SendFault};
 use crate::ids::ModelId;
@@ -94,6 +94,11 @@ impl FailureJudge {
     /// The answer has begun: what only a retry needs is freed.
     pub fn commit(&mut self) {
         self.body = None;
+    }
+
+    /// Keeps what the answer has told of the plan's use since the last look.
+    pub fn note_quota(&self, reply: &mut Reply) {
+        codex::note_event(&self.upstream, reply.take_rate_limits());
     }
 
     /// No head came, or the answer stopped before it began.

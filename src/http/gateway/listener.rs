@@ -5,7 +5,7 @@
 //! and connections made while no loop runs wait in the backlog for the next one.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
@@ -43,6 +43,8 @@ pub struct Worker {
     pub context: Arc<GatewayContext>,
     /// One for each of the context's upstreams, in the same order; an `Err` is said again to each request.
     pub clients: Vec<Result<UpstreamClient, String>>,
+    /// By origin, for accounts whose workspace prescribes another one than the backend's.
+    pub routed: RefCell<HashMap<String, Rc<UpstreamClient>>>,
     pub refusals: RefCell<Refusals>,
     pub rejections: RefCell<Rejections>,
     /// What was dropped and told already, by backend and kind.
@@ -62,6 +64,7 @@ impl Worker {
         Self {
             context,
             clients,
+            routed: RefCell::default(),
             refusals: RefCell::default(),
             rejections: RefCell::default(),
             told: RefCell::default(),

@@ -14,6 +14,7 @@ mod messages;
 
 mod asking;
 mod attempt;
+mod codex;
 mod judge;
 mod stream;
 
@@ -91,8 +92,9 @@ impl Upstream {
         discovery::merge(known, &self.backend.models, self.backend.profile.kind)
     }
 
-    pub fn scope(&self) -> String {
-        models::scope(self.backend.profile.kind, &self.backend.origin(), None)
+    /// `account`: of a codex login.
+    pub fn scope(&self, account: Option<&str>) -> String {
+        models::scope(self.backend.profile.kind, &self.backend.origin(), account)
     }
 }
 

@@ -158,6 +158,7 @@ impl<I: Upstreamed> MessageStream<I> {
             Some(Err(failure)) => Step::Failed(failure),
             None => reply.end(&mut self.out),
         };
+        judge.note_quota(reply);
         match step {
             // Held after the commit point means: nothing to write yet.
             Step::Held | Step::Flowing => {}

@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 
 use crate::ids::ModelId;
+use crate::providers::codex::quota::PlanQuota;
 use crate::providers::openai::models::ModelEntry;
 use crate::providers::translate::{ErrorKind, Omissions};
 
@@ -27,7 +28,8 @@ pub struct BackendState {
     models: ArcSwap<Vec<ModelEntry>>,
     /// Seconds since the epoch; 0: not skipped.
     skipped_until: AtomicU64,
-    quota: Mutex<Option<Arc<str>>>,
+    quota: Mutex<Option<PlanQuota>>,
+    client_version: OnceLock<String>,
     usage: Usage,
     last_errors: Mutex<VecDeque<RecordedError>>,
 }
@@ -79,17 +81,27 @@ impl BackendState {
         Some(self.skipped_until.load(Ordering::Relaxed)).filter(|&until| until > now)
     }
 
-    /// The plan's quota as last told by the upstream, in the form that `status` shows.
-    pub fn quota(&self) -> Option<Arc<str>> {
+    /// The plan's quota as last told by the upstream.
+    pub fn quota(&self) -> Option<PlanQuota> {
         lock(&self.quota).clone()
     }
 
-    /// Keeps `quota` and tells whether it differs from the last one.
-    pub fn set_quota(&self, quota: Arc<str>) -> bool {
+    /// Keeps `quota` and tells whether a person would want to hear of the difference.
+    pub fn set_quota(&self, quota: PlanQuota) -> bool {
         let mut kept = lock(&self.quota);
-        let is_new = kept.as_ref() != Some(&quota);
+        let is_news = kept.as_ref().is_none_or(|before| quota.is_news_after(before));
         *kept = Some(quota);
-        is_new
+        is_news
+    }
+
+    /// The version of the client whose login is used (the `codex` CLI), once it is known.
+    pub fn client_version(&self) -> Option<&str> {
+        self.client_version.get().map(String::as_str)
+    }
+
+    /// The first one stays: an upgrade counts from the next start on.
+    pub fn learn_client_version(&self, version: String) {
+        let _ = self.client_version.set(version);
     }
 
     pub fn count_request(&self) {
@@ -233,12 +245,18 @@ mod tests {
     }
 
     #[test]
-    fn a_quota_is_news_only_when_it_differs() {
+    fn a_quota_is_news_only_when_a_tenth_more_is_used() {
         let state = BackendState::default();
-        assert!(state.set_quota("1 %".into()));
-        assert!(!state.set_quota("1 %".into()));
-        assert!(state.set_quota("2 %".into()));
-        assert_eq!(state.quota().as_deref(), Some("2 %"));
+        let used = |used_percent: f64| {
+            let event = format!(
+                r#"{{"rate_limits": {{"primary": {{"used_percent": {used_percent}, "window_minutes": 300}}}}}}"#
+            );
+            PlanQuota::of_event(&event).unwrap()
+        };
+        assert!(state.set_quota(used(1.0)));
+        assert!(!state.set_quota(used(9.0)));
+        assert!(state.set_quota(used(10.0)));
+        assert_eq!(state.quota(), Some(used(10.0)));
     }
 
     #[test]

@@ -120,6 +120,8 @@ pub struct Omissions {
     pub efforts: BTreeSet<Effort>,
     /// `reasoning.summary` (Q-E6).
     pub summary: bool,
+    /// The full lane of the Codex backend: the request takes the lite one (CODEX.md §1.4).
+    pub full_lane: bool,
     /// Images become a sentence (WIRE.md §3.2, image row).
     pub images: bool,
     /// Replayed reasoning items (Q-R7). For the one request only.

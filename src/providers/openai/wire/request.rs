@@ -77,6 +77,11 @@ pub struct CountRequest<'a> {
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Item<'a> {
+    /// The lite lane's place for tools (CODEX.md §1.4).
+    AdditionalTools {
+        role: Role,
+        tools: Vec<Tool<'a>>,
+    },
     Message {
         role: Role,
         content: Vec<Part<'a>>,
@@ -196,7 +201,7 @@ pub enum ReasoningText<'a> {
     ReasoningText { text: Text<'a> },
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Tool<'a> {
     Function {
@@ -229,12 +234,12 @@ impl Serialize for Schema<'_> {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Filters {
     pub allowed_domains: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct UserLocation<'a> {
     pub r#type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -274,6 +279,9 @@ pub struct Reasoning {
     pub effort: Option<Effort>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<&'static str>,
+    /// `all_turns` on the lite lane (CODEX.md §1.4).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]

@@ -141,6 +141,8 @@ pub enum Repair {
     WithoutSummary,
     /// The image row of WIRE.md §3.2.
     WithoutImages,
+    /// The Codex backend refuses the model on its full lane (CODEX.md §1.4).
+    OnLiteLane,
     /// Q0.5.
     WithoutParameters(Vec<Parameter>),
     /// Q0.5: `reasoning` was refused while it named this effort.
@@ -154,6 +156,7 @@ impl Repair {
             Repair::WithoutReasoningItems => omissions.reasoning_items = true,
             Repair::WithoutSummary => omissions.summary = true,
             Repair::WithoutImages => omissions.images = true,
+            Repair::OnLiteLane => omissions.full_lane = true,
             Repair::WithoutParameters(parameters) => omissions.parameters.extend(parameters),
             Repair::WithoutEffort(effort) => {
                 omissions.efforts.insert(*effort);
@@ -165,7 +168,9 @@ impl Repair {
     pub fn is_of_parameters(&self) -> bool {
         match self {
             Repair::WithoutParameters(_) | Repair::WithoutEffort(_) => true,
-            Repair::WithoutReasoningItems | Repair::WithoutSummary | Repair::WithoutImages => false,
+            Repair::WithoutReasoningItems | Repair::WithoutSummary | Repair::WithoutImages | Repair::OnLiteLane => {
+                false
+            }
         }
     }
 }

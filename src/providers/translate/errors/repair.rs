@@ -17,6 +17,9 @@ const MOST_PARAMETER_RETRIES: u8 = 3;
 
 /// The repair for a reply of `row`, or nothing where the reply is the answer.
 pub(super) fn of(row: Row, reading: &Reading, context: &ErrorContext<'_>) -> Option<Repair> {
+    if wants_lite_lane(row, reading, context) {
+        return Some(Repair::OnLiteLane);
+    }
     match row {
         Row::Reasoning => {
             let replayed = context.replayed_reasoning.is_some() && !context.omit.reasoning_items;
@@ -53,6 +56,14 @@ impl<'de> Visitor<'de> for TopLevelKeys {
         }
         Ok(keys)
     }
+}
+
+/// Only a model that the catalogue calls lite may be asked there, and what hides the model may also be the lane.
+fn wants_lite_lane(row: Row, reading: &Reading, context: &ErrorContext<'_>) -> bool {
+    let hidden = matches!(row, Row::Model) && reading.is_status(&[404]);
+    let refused = reading.is_status(&[400]) && reading.has_code("unsupported_value");
+    let is_lite = || context.known_models.iter().any(|entry| entry.id == *context.model && entry.lite);
+    context.profile == ProfileKind::Codex && !context.omit.full_lane && (hidden || refused) && is_lite()
 }
 
 /// Q-E6: an organisation that is not verified, and models that know no such key.

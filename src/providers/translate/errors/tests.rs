@@ -111,7 +111,7 @@ fn model_entry(id: &str) -> ModelEntry {
         hidden: false,
         efforts: Vec::new(),
         fast_tier: false,
-        lite: false,
+        lite: id.starts_with("gpt-6"),
     }
 }
 
@@ -735,6 +735,7 @@ fn repairs_are_remembered_where_they_belong() {
         Repair::WithoutSummary,
         Repair::WithoutImages,
         Repair::WithoutReasoningItems,
+        Repair::OnLiteLane,
     ];
     repairs.iter().for_each(|repair| repair.apply(&mut omissions));
     let wanted = Omissions {
@@ -743,6 +744,7 @@ fn repairs_are_remembered_where_they_belong() {
         summary: true,
         images: true,
         reasoning_items: true,
+        full_lane: true,
     };
     assert_eq!(omissions, wanted);
 }
@@ -755,4 +757,28 @@ proptest::proptest! {
             Case::custom().with(|context| judge(&reply, context));
         }
     }
+}
+
+#[test]
+fn a_model_that_the_catalogue_calls_lite_is_asked_once_more_on_that_lane() {
+    let case = |model: &'static str| Case {
+        model,
+        known_models: &["gpt-5.5", "gpt-6-sol"],
+        omit: Omissions::default(),
+        ..Case::of(ProfileKind::Codex)
+    };
+    let refused = [
+        (404, r#"{"detail": "Model not found gpt-6-sol"}"#.to_owned()),
+        (400, r#"{"error": {"message": "no", "param": "tools", "code": "unsupported_value"}}"#.to_owned()),
+        (400, r#"{"error": {"message": "no", "param": "reasoning.effort", "code": "unsupported_value"}}"#.to_owned()),
+    ];
+    for (status, body) in refused {
+        assert_eq!(case("gpt-6-sol").judge(status, &body), Verdict::Retry(Repair::OnLiteLane), "{body}");
+        let on_it = Omissions { full_lane: true, ..Omissions::default() };
+        assert_ne!(Case { omit: on_it, ..case("gpt-6-sol") }.judge(status, &body), Verdict::Retry(Repair::OnLiteLane));
+        assert_ne!(case("gpt-5.5").judge(status, &body), Verdict::Retry(Repair::OnLiteLane), "{body}");
+        assert_ne!(case("gpt-6-other").judge(status, &body), Verdict::Retry(Repair::OnLiteLane), "{body}");
+    }
+    let plan = r#"{"detail": "The 'gpt-6-sol' model is not supported when using Codex with a ChatGPT account."}"#;
+    assert_eq!(case("gpt-6-sol").answer(400, plan).error.kind, ErrorKind::NotFound);
 }

@@ -3,10 +3,12 @@
 //! The rooms in the order in which a request passes them: [`names`] makes tool names legal, [`system`] becomes
 //! `instructions`, [`messages`] become input items ([`assistant`] turns apart; content by [`parts`], tool results by [`results`],
 //! thinking by [`reasoning`]), [`pairing`] sees to it that every call has its output, [`tools`] and [`schema`] declare
-//! functions, [`effort`] and [`parameters`] fill in the rest. Pure: the same request and context give the same bytes.
+//! functions, [`effort`] and [`parameters`] fill in the rest, and [`lite`] gives
+//! the body the shape of the Codex backend's other lane. Pure: the same request and context give the same bytes.
 
 mod assistant;
 mod effort;
+mod lite;
 mod messages;
 mod names;
 mod pairing;
@@ -30,7 +32,7 @@ use crate::providers::anthropic::wire::{Content, Message, MessagesRequest};
 use crate::providers::json_text::{decoded, mend_surrogates};
 use crate::providers::openai::models::{Effort, ModelFacts};
 use crate::providers::openai::wire::request::{CountRequest, Item, Origin, Output, Part, ResponsesRequest};
-use crate::providers::profile::Profile;
+use crate::providers::profile::{Profile, ProfileKind};
 use crate::providers::translate::{ApiError, Dropped, Omissions, Parameter, ReplyContext};
 
 /// What a translation reads besides the request.
@@ -188,7 +190,7 @@ fn draft<'a>(request: &MessagesRequest<'a>, context: &RequestContext<'a>) -> Res
     let tools = tools::translate(request, context, &names, &conversation.late_tools, &mut dropped)?;
     let thought = effort::choose(request, context, &tools);
     let parameters = parameters::translate(request, context, &thought, &tools, &mut dropped);
-    let body = ResponsesRequest {
+    let mut body = ResponsesRequest {
         model: context.model.id.as_str(),
         instructions: system::translate(request, context, &tools.blocked_domains),
         input,
@@ -197,6 +199,9 @@ fn draft<'a>(request: &MessagesRequest<'a>, context: &RequestContext<'a>) -> Res
         tools: tools.declared,
         ..parameters
     };
+    if context.profile.kind == ProfileKind::Codex && context.omit.full_lane {
+        lite::reshape(&mut body, &mut dropped);
+    }
     Ok(Draft { body, names, dropped, replayed_reasoning: conversation.replayed_reasoning })
 }
 
@@ -250,7 +255,8 @@ fn parts<'i, 'a>(item: &'i Item<'a>) -> &'i [Part<'a>] {
         Item::FunctionCallOutput { output: Output::Parts(parts), .. } => parts,
         Item::FunctionCallOutput { output: Output::Text(_), .. }
         | Item::FunctionCall { .. }
-        | Item::Reasoning { .. } => &[],
+        | Item::Reasoning { .. }
+        | Item::AdditionalTools { .. } => &[],
     }
 }
 
@@ -276,7 +282,10 @@ fn opaque_bytes(input: &[Item<'_>]) -> usize {
     });
     let sealed = input.iter().map(|item| match item {
         Item::Reasoning { encrypted_content, .. } => encrypted_content.as_ref().map_or(0, |content| content.len()),
-        Item::Message { .. } | Item::FunctionCall { .. } | Item::FunctionCallOutput { .. } => 0,
+        Item::Message { .. }
+        | Item::FunctionCall { .. }
+        | Item::FunctionCallOutput { .. }
+        | Item::AdditionalTools { .. } => 0,
     });
     media.sum::<usize>() + sealed.sum::<usize>()
 }

@@ -28,7 +28,7 @@ fn match_outputs(items: Vec<Item<'_>>) -> Vec<Item<'_>> {
             Some(call_id) => Item::FunctionCallOutput { call_id, output },
             None => stray(&call_id, output),
         },
-        other @ (Item::Message { .. } | Item::Reasoning { .. }) => other,
+        other @ (Item::Message { .. } | Item::Reasoning { .. } | Item::AdditionalTools { .. }) => other,
     });
     paired.collect()
 }
@@ -46,7 +46,10 @@ impl<'a> CallIds<'a> {
     fn of(items: &[Item<'a>]) -> Self {
         let ids = items.iter().filter_map(|item| match item {
             Item::FunctionCall { call_id, .. } => Some(call_id.clone()),
-            Item::Message { .. } | Item::FunctionCallOutput { .. } | Item::Reasoning { .. } => None,
+            Item::Message { .. }
+            | Item::FunctionCallOutput { .. }
+            | Item::Reasoning { .. }
+            | Item::AdditionalTools { .. } => None,
         });
         Self { known: ids.collect(), seen: HashMap::new(), open: HashMap::new() }
     }
@@ -95,7 +98,10 @@ fn answer_calls(items: Vec<Item<'_>>) -> Vec<Item<'_>> {
         .iter()
         .filter_map(|item| match item {
             Item::FunctionCallOutput { call_id, .. } => Some(call_id.clone().into_owned()),
-            Item::Message { .. } | Item::FunctionCall { .. } | Item::Reasoning { .. } => None,
+            Item::Message { .. }
+            | Item::FunctionCall { .. }
+            | Item::Reasoning { .. }
+            | Item::AdditionalTools { .. } => None,
         })
         .collect();
     let mut paired = Vec::with_capacity(items.len());
@@ -107,7 +113,7 @@ fn answer_calls(items: Vec<Item<'_>>) -> Vec<Item<'_>> {
                 unanswered.extend((!answered.contains(&**call_id)).then(|| call_id.clone()));
                 run_end = paired.len() + 1;
             }
-            Item::Reasoning { .. } => {}
+            Item::Reasoning { .. } | Item::AdditionalTools { .. } => {}
             Item::Message { .. } | Item::FunctionCallOutput { .. } => {
                 paired.splice(run_end..run_end, unanswered.drain(..).map(interrupted));
             }

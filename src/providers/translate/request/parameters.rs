@@ -55,7 +55,11 @@ pub(super) fn translate<'a>(
         tools: Vec::new(),
         tool_choice: None,
         parallel_tool_calls: None,
-        reasoning: reasons.then(|| Reasoning { effort: thought.effort, summary: thought.summary.then_some("auto") }),
+        reasoning: reasons.then(|| Reasoning {
+            effort: thought.effort,
+            summary: thought.summary.then_some("auto"),
+            context: None,
+        }),
         text: text_options(request, context, dropped).filter(|_| sends(Parameter::Text)),
         include: if sends(Parameter::Include) { include(context, tools) } else { Vec::new() },
         store: (context.profile.store == Store::False && sends(Parameter::Store)).then_some(false),

@@ -72,7 +72,7 @@ pub(super) fn drop_orphans(items: Vec<Item<'_>>) -> Vec<Item<'_>> {
             Item::Reasoning { .. } if !follower_is_ours => continue,
             Item::Reasoning { .. } | Item::FunctionCall { .. } => follower_is_ours = true,
             Item::Message { role, .. } => follower_is_ours = *role == Role::Assistant,
-            Item::FunctionCallOutput { .. } => follower_is_ours = false,
+            Item::FunctionCallOutput { .. } | Item::AdditionalTools { .. } => follower_is_ours = false,
         }
         kept.push(item);
     }
