@@ -127,28 +127,11 @@ async fn run_claude(granted: Granted, arguments: Vec<OsString>) -> anyhow::Resul
         set: environment.set.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         unset: environment.unset.into_iter().map(str::to_owned).collect(),
     };
-    let mut signals = signal_hook_tokio::Signals::new([SIGTERM, SIGHUP, SIGINT, SIGQUIT])?;
-    let (actor, end) = ClaudeActor::new(program);
-    let claude = actor.start();
-    let passing_on = async {
-        while let Some(signal) = signals.next().await {
-            match signal {
-                SIGTERM => claude.do_send(Forward::Terminate),
-                SIGHUP => claude.do_send(Forward::HangUp),
-                // The terminal sends these to `claude` itself; we outlive them to pass its exit code on.
-                _ => {}
-            }
-        }
-    };
-    let end = tokio::select! {
-        end = end => end,
-        () = passing_on => return Ok(Exit::Failed),
-    };
-    Ok(match end {
-        Ok(Ended::Exited(0)) => Exit::Done,
-        Ok(Ended::Exited(code)) => Exit::Child(code),
-        Ok(Ended::Killed(signal)) => Exit::Child(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
-        Ok(Ended::NotStarted(error)) => {
+    Ok(match in_foreground(program).await? {
+        Some(Ended::Exited(0)) => Exit::Done,
+        Some(Ended::Exited(code)) => Exit::Child(code),
+        Some(Ended::Killed(signal)) => Exit::Child(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
+        Some(Ended::NotStarted(error)) => {
             let bin = &granted.claude_bin;
             eprintln!(
                 "claudette: cannot run `{bin}`: {error}. Install it with `npm install -g @anthropic-ai/claude-code`, or \
@@ -156,6 +139,31 @@ async fn run_claude(granted: Granted, arguments: Vec<OsString>) -> anyhow::Resul
             );
             Exit::Failed
         }
-        Err(_) => Exit::Failed,
+        None => Exit::Failed,
     })
+}
+
+/// Runs a program that the terminal belongs to until it exits, passing on the signals that only we get. Nothing: nobody
+/// told how it ended.
+///
+/// # Errors
+/// Our own signals cannot be listened to.
+pub async fn in_foreground(program: Program) -> anyhow::Result<Option<Ended>> {
+    let mut signals = signal_hook_tokio::Signals::new([SIGTERM, SIGHUP, SIGINT, SIGQUIT])?;
+    let (actor, end) = ClaudeActor::new(program);
+    let running = actor.start();
+    let passing_on = async {
+        while let Some(signal) = signals.next().await {
+            match signal {
+                SIGTERM => running.do_send(Forward::Terminate),
+                SIGHUP => running.do_send(Forward::HangUp),
+                // The terminal sends these to the program itself; we outlive them to pass its exit code on.
+                _ => {}
+            }
+        }
+    };
+    tokio::select! {
+        end = end => Ok(end.ok()),
+        () = passing_on => Ok(None),
+    }
 }

@@ -4,10 +4,13 @@ mod check;
 mod claude;
 mod demo;
 mod env;
+mod login;
 mod models;
 mod serve;
 mod status;
 mod test;
+
+mod codex_test;
 
 mod logging;
 mod service;
@@ -94,6 +97,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Log in to BACKEND's service: runs `codex login` in this terminal
+    Login { backend: String },
+    /// Log out again: runs `codex logout`, which revokes the login for every program that uses it
+    Logout { backend: String },
     /// Check that a backend answers with its credential
     Test { backend: String },
     /// List a backend's models
@@ -135,6 +142,8 @@ pub fn run() -> anyhow::Result<Exit> {
         Command::Demo { prompt } => demo::run(prompt),
         Command::Check(flag) => check::run(flag.config.as_deref()),
         Command::Status { json } => status::run(json),
+        Command::Login { backend } => login::run(login::Action::Login, &backend),
+        Command::Logout { backend } => login::run(login::Action::Logout, &backend),
         Command::Test { backend } => test::run(&backend),
         Command::Models { backend, refresh, json } => models::run(&backend, refresh, json),
         Command::Env { backend, model, json } => env::run(backend, model, json),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Exit, models, serve};
+use super::{Exit, codex_test, models, serve};
 use crate::providers::openai::models::ModelEntry;
 use crate::settings::{Backend, BackendKind};
 
@@ -15,6 +15,9 @@ pub fn run(backend: &str) -> anyhow::Result<Exit> {
     if backend.kind == BackendKind::Anthropic {
         println!("anthropic: claude's own login is used; run `claude` and `/status` there.");
         return Ok(Exit::Done);
+    }
+    if let Some(codex) = &backend.codex {
+        return codex_test::run(&settings, backend, codex);
     }
     let began = Instant::now();
     match models::fetch(&settings, backend) {

@@ -10,6 +10,7 @@ pub mod escaped;
 pub mod json_text;
 pub mod profile;
 pub mod sse;
+pub mod utc;
 
 pub mod anthropic;
 pub mod codex;

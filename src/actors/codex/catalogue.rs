@@ -1,23 +1,17 @@
 //! Finds a codex backend's model list, in the order of CODEX.md §2: the backend itself with the person's login, then
 //! the `codex` CLI, then the list that it fetched last, then the one that it brings along, then ours.
 
-use std::time::Duration;
-
 use tracing::warn;
 
+use super::backend::{self, Answer};
 use super::folder::LoginFolder;
 use super::program::CodexProgram;
+use crate::http::upstream::BackendState;
 use crate::http::upstream::credential::CredentialSource;
-use crate::http::upstream::{BackendState, Outgoing, UpstreamClient, route};
 use crate::providers::codex::catalogue::{CatalogueFault, built_in, parse};
 use crate::providers::codex::headers::KNOWN_CLIENT_VERSION;
 use crate::providers::openai::models::ModelEntry;
 use crate::settings::{Backend, CodexSettings, UpstreamSettings};
-
-/// The list with its prompts is some hundred kilobytes.
-const LIMIT: Duration = Duration::from_secs(20);
-/// Bytes.
-const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 /// Why the backend itself gave no list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,17 +70,10 @@ pub async fn live(
     let no_list = |reason: String| LiveFault::NoList(reason);
     let credential =
         credentials.get(&backend.id, &backend.origin()).await.map_err(|fault| no_list(fault.to_string()))?;
-    let target = route::target(backend, upstream).map_err(|fault| no_list(fault.to_string()))?;
-    let client = UpstreamClient::new(&target).map_err(|fault| no_list(fault.to_string()))?;
     let path = format!("/codex/models?client_version={}", version.unwrap_or(KNOWN_CLIENT_VERSION));
     let url = format!("GET {}{path}", backend.base_url.as_str().trim_end_matches('/'));
-    let mut outgoing = Outgoing::get(path);
-    outgoing.headers = route::headers(backend, &credential);
-    let manner = route::Manner { client_version: version, ..route::Manner::default() };
-    outgoing.headers.extend(route::codex_headers(backend, &credential, &manner));
-    let incoming = client.send(&outgoing, LIMIT).await.map_err(|fault| no_list(format!("{url}: {fault}")))?;
-    let status = incoming.status();
-    let body = incoming.read_limited(MOST_BYTES, LIMIT).await;
+    let answer = backend::get(backend, upstream, &credential, &path, version).await;
+    let Answer { status, body } = answer.map_err(|fault| no_list(format!("{url}: {fault}")))?;
     if status != 200 {
         return Err(no_list(format!("{url}: HTTP {status}")));
     }

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
+use super::backend::{self, Answer};
 use super::folder::{FolderFault, LoginFolder, Seen, Source};
 use super::memory::{Decision, Means, Memory, Need};
 use super::program::{CodexProgram, ProgramFault};
 use crate::http::upstream::credential::{Credential, CredentialFault};
-use crate::http::upstream::{Outgoing, UpstreamClient, route};
 use crate::providers::codex::login::{CodexLogin, CredentialStore};
 use crate::providers::codex::routing::WorkspaceRoute;
 use crate::providers::digest::sha256_hex;
@@ -24,10 +24,6 @@ use crate::settings::{Backend, UpstreamSettings};
 
 /// How long a login out of a keyring is good for.
 const KEPT: Duration = Duration::from_secs(60);
-/// For the question where to go: small and quick, or not worth waiting for.
-const ROUTE_LIMIT: Duration = Duration::from_secs(10);
-/// Bytes of its answer.
-const MOST_ROUTES: usize = 1024 * 1024;
 /// After no answer at all; one that was given holds for as long as the login.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 
@@ -222,14 +218,8 @@ impl Desk {
             .map_err(|fault| passing(fault.to_string()))?
             .with_account(account.to_owned())
             .with_fedramp(login.fedramp);
-        let target = route::target(&self.backend, &self.upstream).map_err(|fault| passing(fault.to_string()))?;
-        let client = UpstreamClient::new(&target).map_err(|fault| passing(fault.to_string()))?;
-        let mut outgoing = Outgoing::get("/wham/accounts/check");
-        outgoing.headers = route::headers(&self.backend, &credential);
-        outgoing.headers.extend(route::codex_headers(&self.backend, &credential, &route::Manner::default()));
-        let incoming = client.send(&outgoing, ROUTE_LIMIT).await.map_err(|fault| passing(fault.to_string()))?;
-        let status = incoming.status();
-        let body = incoming.read_limited(MOST_ROUTES, ROUTE_LIMIT).await;
+        let answer = backend::get(&self.backend, &self.upstream, &credential, "/wham/accounts/check", None).await;
+        let Answer { status, body } = answer.map_err(passing)?;
         match status {
             200 => WorkspaceRoute::parse(&body, account).map_err(|fault| (fault.to_string(), true)),
             // A refused token is no answer of the workspace's.

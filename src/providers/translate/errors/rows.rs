@@ -4,6 +4,7 @@ use super::reading::{Reading, ceiling};
 use super::{Answer, Attachment, Class, ErrorContext, Quota};
 use crate::providers::profile::ProfileKind;
 use crate::providers::translate::{ApiError, ErrorKind};
+use crate::providers::utc;
 
 /// The longest pause that a rate limit may ask of `claude`, seconds: above 60 it gives up at once.
 const LONGEST_RATE_LIMIT_PAUSE: u64 = 60;
@@ -362,7 +363,7 @@ fn distance(one: &str, other: &str) -> usize {
 
 fn usage_limit_error(reading: &Reading, context: &ErrorContext<'_>) -> ApiError {
     let resets_at = resets_at(reading, context);
-    let reset = resets_at.map(|at| format!("; resets {}", utc_minute(at))).unwrap_or_default();
+    let reset = resets_at.map(|at| format!("; resets {}", utc::minute(at))).unwrap_or_default();
     let plan = reading.plan.as_deref().map(|plan| format!(" ({plan})")).unwrap_or_default();
     // Only ChatGPT names plans, whoever passes its answer on.
     let of_chatgpt = reading.plan.is_some() || context.profile == ProfileKind::Codex;
@@ -379,26 +380,6 @@ fn resets_at(reading: &Reading, context: &ErrorContext<'_>) -> Option<u64> {
     let relative =
         || reading.resets_in.filter(|seconds| *seconds > 0).map(|seconds| context.now_unix.saturating_add(seconds));
     reading.resets_at.filter(|at| *at > context.now_unix).or_else(relative)
-}
-
-/// `2026-11-24 10:00 UTC`.
-fn utc_minute(unix: u64) -> String {
-    let (days, minutes) = (unix / 86_400, unix % 86_400 / 60);
-    let (year, month, day) = civil_date(days);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
-}
-
-/// The proleptic Gregorian date `days` after 1970-01-01.
-fn civil_date(days: u64) -> (u64, u64, u64) {
-    // Counted from 0000-03-01, so that a leap day ends its year, in eras of 400 years.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
 /// "try again in 11.05s", "… 20ms", "… 3 seconds", "… 1m30s": seconds, rounded up.
