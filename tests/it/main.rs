@@ -8,6 +8,7 @@ mod support;
 mod cli;
 mod codex;
 mod damping;
+mod codex_login;
 mod demo;
 mod does_not_reload;
 mod drain;

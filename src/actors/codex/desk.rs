@@ -17,6 +17,7 @@ use super::folder::{FolderFault, LoginFolder, Seen, Source};
 use super::memory::{Decision, Means, Memory, Need};
 use super::program::{CodexProgram, ProgramFault};
 use crate::http::upstream::credential::{Credential, CredentialFault};
+use crate::providers::codex::app_server::Topic;
 use crate::providers::codex::login::{CodexLogin, CredentialStore};
 use crate::providers::codex::routing::WorkspaceRoute;
 use crate::providers::digest::sha256_hex;
@@ -133,7 +134,8 @@ impl Desk {
         if let Some((seen, _)) = kept.filter(|_| !refresh) {
             return Ok(seen);
         }
-        let login = self.program.ask_login(refresh).await.map_err(|fault| self.unusable(fault.to_string()))?;
+        let topic = if refresh { Topic::NewLogin } else { Topic::Login };
+        let login = self.program.ask(topic).await.map_err(|fault| self.unusable(fault.to_string()))?;
         let seen = Seen { content: sha256_hex(&["keyring", &login.token]), source: Source::Cli, login };
         self.kept.replace(Some((seen.clone(), Instant::now() + KEPT)));
         Ok(seen)
@@ -175,7 +177,7 @@ impl Desk {
         let ran = match (source, means) {
             (Source::Cli, _) => return self.ask(true).await.map(drop).map_err(|fault| fault.to_string()),
             (Source::File, Means::Due) => self.program.refresh_due().await,
-            (Source::File, Means::Forced) => self.program.ask_login(true).await.map(drop),
+            (Source::File, Means::Forced) => self.program.ask(Topic::NewToken).await.map(drop),
         };
         match ran {
             // It ran and got nothing: that is an answer too.

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::actors::credential_loader::RunningCommand;
-use crate::providers::codex::app_server::Conversation;
+use crate::providers::codex::app_server::{Conversation, Topic};
 use crate::providers::codex::headers::version_in;
 use crate::providers::codex::login::CodexLogin;
 use crate::settings::CodexSettings;
@@ -89,15 +89,15 @@ impl CodexProgram {
         self.output(&["features", "list"], LIMIT).await.map(drop)
     }
 
-    /// The login out of the CLI's own store; with `refresh` it gets a new token first.
+    /// The login out of the CLI's own store.
     ///
     /// # Errors
     /// The CLI did not run, did not answer, or is not logged in.
-    pub async fn ask_login(&self, refresh: bool) -> Result<CodexLogin, ProgramFault> {
+    pub async fn ask(&self, topic: Topic) -> Result<CodexLogin, ProgramFault> {
         let mut command = self.command(&["app-server"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut running = RunningCommand::spawn(&mut command).map_err(|error| self.not_started(&error))?;
-        timeout(LIMIT, converse(&mut running, refresh))
+        timeout(LIMIT, converse(&mut running, topic))
             .await
             .map_err(|_| ProgramFault::TimedOut)?
             .map_err(|error| self.not_started(&error))?
@@ -165,13 +165,14 @@ impl CodexProgram {
 }
 
 /// Asks everything at once and listens until all of it is answered, or the CLI ends.
-async fn converse(running: &mut RunningCommand, refresh: bool) -> io::Result<Conversation> {
-    let mut conversation = Conversation::default();
+async fn converse(running: &mut RunningCommand, topic: Topic) -> io::Result<Conversation> {
+    let mut conversation = Conversation::about(topic);
     let (Some(mut stdin), Some(stdout)) = (running.child.stdin.take(), running.child.stdout.take()) else {
         return Ok(conversation);
     };
-    let opening = Conversation::opening(env!("CARGO_PKG_VERSION"), refresh);
-    stdin.write_all(opening.as_bytes()).await?;
+    let opening = conversation.opening(env!("CARGO_PKG_VERSION"));
+    // One that ends before it has read everything may have said something all the same.
+    let _ = stdin.write_all(opening.as_bytes()).await;
     let mut lines = BufReader::new(stdout.take(MOST_OUTPUT));
     let mut line = Zeroizing::new(String::new());
     loop {

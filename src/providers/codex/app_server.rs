@@ -11,10 +11,22 @@ const AUTH_STATUS: u32 = 2;
 const ACCOUNT: u32 = 3;
 
 /// One conversation: what to write, and what was heard of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Conversation {
+    topic: Topic,
     login: Option<Result<CodexLogin, String>>,
     account: Option<Account>,
+}
+
+/// What the conversation is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// The login with its account.
+    Login,
+    /// A new token, however long the old one lives, and then the same.
+    NewLogin,
+    /// A new token alone, for who reads it from the file. The account would cost the CLI a question of its own.
+    NewToken,
 }
 
 #[derive(Debug, Default)]
@@ -25,10 +37,15 @@ struct Account {
 }
 
 impl Conversation {
-    /// Everything that we say, in lines. With `refresh` the CLI gets a new token first, however long the old one lives.
-    pub fn opening(version: &str, refresh: bool) -> String {
+    pub fn about(topic: Topic) -> Self {
+        Self { topic, login: None, account: None }
+    }
+
+    /// Everything that we say, in lines.
+    pub fn opening(&self, version: &str) -> String {
+        let refresh = self.topic != Topic::Login;
         let client_info = ClientInfo { name: "claudette", title: "Claudette", version };
-        let lines = [
+        let mut lines = vec![
             line(&Call { method: "initialize", id: Some(INITIALIZE), params: Some(Initialize { client_info }) }),
             line(&Call::<()> { method: "initialized", id: None, params: None }),
             line(&Call {
@@ -36,12 +53,11 @@ impl Conversation {
                 id: Some(AUTH_STATUS),
                 params: Some(AuthStatusParams { include_token: true, refresh_token: refresh }),
             }),
-            line(&Call {
-                method: "account/read",
-                id: Some(ACCOUNT),
-                params: Some(AccountReadParams { refresh_token: false }),
-            }),
         ];
+        if self.wants_account() {
+            let params = Some(AccountReadParams { refresh_token: false });
+            lines.push(line(&Call { method: "account/read", id: Some(ACCOUNT), params }));
+        }
         lines.concat()
     }
 
@@ -54,7 +70,11 @@ impl Conversation {
                 Some(_) | None => {}
             }
         }
-        self.login.is_some() && self.account.is_some()
+        self.login.is_some() && (self.account.is_some() || !self.wants_account())
+    }
+
+    fn wants_account(&self) -> bool {
+        self.topic != Topic::NewToken
     }
 
     /// The login, with the account that the CLI names for it.
@@ -115,7 +135,7 @@ mod tests {
 
     #[test]
     fn we_introduce_ourselves_and_ask_twice() {
-        let opening = Conversation::opening("1.0", true);
+        let opening = Conversation::about(Topic::NewLogin).opening("1.0");
         let lines: Vec<&str> = opening.lines().collect();
         assert_eq!(
             lines,
@@ -129,8 +149,15 @@ mod tests {
     }
 
     #[test]
+    fn a_new_token_alone_is_one_question() {
+        let mut conversation = Conversation::about(Topic::NewToken);
+        assert_eq!(conversation.opening("1.0").lines().count(), 3);
+        assert!(conversation.hear(STATUS));
+    }
+
+    #[test]
     fn answers_are_known_by_their_number_among_notifications() {
-        let mut conversation = Conversation::default();
+        let mut conversation = Conversation::about(Topic::Login);
         assert!(!conversation.hear(r#"{"method":"configWarning","params":{}}"#));
         assert!(!conversation.hear(READ));
         assert!(!conversation.hear("not json"));
@@ -150,7 +177,7 @@ mod tests {
             ("", "the codex CLI did not answer"),
         ];
         for (line, sentence) in table {
-            let mut conversation = Conversation::default();
+            let mut conversation = Conversation::about(Topic::Login);
             let _ = conversation.hear(line);
             assert_eq!(conversation.login().unwrap_err(), sentence, "{line}");
         }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::anthropic_reader::Message;
+use super::codex;
 use super::http_client::{Event, EventStream, Response};
 use super::service::{Gateway, Service};
 use super::upstream_process::Upstream;
@@ -54,20 +55,18 @@ impl Scene {
     /// The ChatGPT subscription: a login in `auth.json`, as `codex login` leaves it.
     pub fn codex(script: Value) -> Self {
         let world = World::new();
-        world.write("codex/auth.json", &codex_login());
-        let upstream = Upstream::start(&[
-            "--profile",
-            "codex",
-            "--key",
-            &codex_access_token(),
-            "--account",
-            ACCOUNT,
-            "--models",
-            "gpt-5.5,gpt-6-sol",
-        ]);
+        let token = codex::token("usual", codex::FOREVER);
+        world.write("codex/auth.json", &codex::login(&token, ACCOUNT));
+        let entry = ["--key", &token, "--account", ACCOUNT];
+        Self::codex_in(world, &entry, "/nonexistent/codex", script)
+    }
+
+    /// The same in a world whose login the test has laid out. `entry` is what the upstream asks of who comes in.
+    pub fn codex_in(world: World, entry: &[&str], codex_bin: &str, script: Value) -> Self {
+        let upstream = Upstream::start(&[&["--profile", "codex", "--models", "gpt-5.5,gpt-6-sol"], entry].concat());
         let config = format!(
-            "[backends.codex-subscription]\nbase_url = \"http://{}/backend-api\"\n\
-             codex_bin = \"/nonexistent/codex\"\ndefault_model = \"gpt-5.5\"\n",
+            "[backends.codex-subscription]\nenabled = true\nbase_url = \"http://{}/backend-api\"\n\
+             codex_bin = \"{codex_bin}\"\ndefault_model = \"gpt-5.5\"\n",
             upstream.address
         );
         Self::start(world, upstream, "codex-subscription", &config, script)
@@ -162,21 +161,4 @@ pub fn error_of(response: &Response) -> (String, String) {
     assert_eq!(response.header("content-type"), Some("application/json"));
     let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{body}")).to_owned();
     (text(&body["error"]["type"]), text(&body["error"]["message"]))
-}
-
-/// A token whose claims say that it is good until the year 2100; nobody checks its signature.
-fn codex_access_token() -> String {
-    // {"alg":"none"} . {"exp":4102444800}
-    "eyJhbGciOiJub25lIn0.eyJleHAiOjQxMDI0NDQ4MDB9.c2lnbmF0dXJl".to_owned()
-}
-
-fn codex_login() -> String {
-    // {"alg":"none"} . {"exp":4102444800,"email":"a@b.c"}
-    let id_token = "eyJhbGciOiJub25lIn0.eyJleHAiOjQxMDI0NDQ4MDAsImVtYWlsIjoiYUBiLmMifQ.c2lnbmF0dXJl";
-    let access_token = codex_access_token();
-    format!(
-        "{{\"auth_mode\": \"chatgpt\", \"OPENAI_API_KEY\": null, \"tokens\": {{\"id_token\": \"{id_token}\", \
-         \"access_token\": \"{access_token}\", \"refresh_token\": \"refresh-token-of-the-tests\", \
-         \"account_id\": \"{ACCOUNT}\"}}, \"last_refresh\": \"2026-11-20T10:00:00Z\"}}"
-    )
 }
