@@ -7,8 +7,8 @@ mod support;
 
 mod cli;
 mod codex;
-mod damping;
 mod codex_login;
+mod damping;
 mod demo;
 mod does_not_reload;
 mod drain;

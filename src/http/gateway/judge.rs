@@ -20,7 +20,7 @@ use crate::providers::translate::errors::{
     judge, sent_parameters, stream_error, transport_error,
 };
 use crate::providers::translate::request::{ImagePlace, MediaKind, Translated};
-use crate::providers::translate::response::Failure;
+use crate::providers::translate::response::{Failure, Reply};
 use crate::providers::translate::{ApiError, Omissions};
 use crate::settings::{Backend, BackendKind, CredentialSetting};
 

@@ -152,7 +152,7 @@ impl<I: Upstreamed> MessageStream<I> {
 
     /// One chunk of the upstream's answer, its end, or a broken connection.
     fn take(&mut self, next: Option<Result<Bytes, Failure>>) {
-        let Phase::Flowing { reply, .. } = &mut self.phase else { return };
+        let Phase::Flowing { reply, judge, .. } = &mut self.phase else { return };
         let step = match next {
             Some(Ok(chunk)) => reply.feed(&chunk, &mut self.out),
             Some(Err(failure)) => Step::Failed(failure),

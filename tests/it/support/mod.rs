@@ -15,11 +15,9 @@ pub mod bodies;
 
 pub mod claude;
 
-<<<<<<< HEAD
 pub mod node;
-=======
+
 pub mod codex;
->>>>>>> 7f5046b (Try the subscription's login from outside: renewed, refused, replaced, gone)
 
 pub mod leaseholder;
 
