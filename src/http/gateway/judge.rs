@@ -128,8 +128,6 @@ impl FailureJudge {
     }
 
     /// A failure inside a 2xx answer. `cut`: what it means if the answer just ended ([`Reply::cut_error`]).
-    ///
-    /// [`Reply::cut_error`]: crate::providers::translate::response::Reply::cut_error
     pub async fn failure(&self, failure: &Failure, cut: ApiError) -> Verdict {
         let fault = match failure {
             Failure::Reported { event } => return self.verdict(&UpstreamReply::in_stream(event.as_bytes())).await,
