@@ -247,7 +247,7 @@ fn close<W: Write>(screen: &mut Screen<W>, table: &str, client: Client) -> io::R
     };
     screen.heading("What just happened")?;
     screen.plain(&format!(
-        "1. {who} took the gateway for Anthropic's API; it asked /v1/responses.\n\
+        "1. {who} spoke Anthropic's API; the gateway asked /v1/responses.\n\
          2. What it thought, said and called came back as OpenAI events, one by one.\n\
          3. The tool's result went up with the model's sealed thought, and it answered.\n\n"
     ))?;
