@@ -15,6 +15,8 @@ pub mod bodies;
 
 pub mod claude;
 
+pub mod codex;
+
 pub mod node;
 
 pub mod codex;
