@@ -86,6 +86,8 @@ impl Handler<Refresh> for CatalogActor {
         };
         ctx.spawn(fetching.into_actor(self).map(move |result, actor, _| match result {
             Ok(models) => {
+                // Before anything is said: whoever reads the log may ask for them at once.
+                state.replace_models(models.clone());
                 info!(event = "models.refreshed", backend = %backend.id, models = models.len(), "the model list is fresh");
                 actor.keep(&backend, &models);
                 actor.tell(&backend, Some(models));

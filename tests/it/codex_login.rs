@@ -285,10 +285,16 @@ fn test_tells_login_life_plan_models_and_use() {
     let mut command = scene.world.claudette(&["test", "codex-subscription"]);
     let output = command.env("CLAUDETTE_CONFIG", named).output().expect("the program can be started");
     let said = String::from_utf8_lossy(&output.stdout);
-    for part in ["codex CLI 9.9.9", "Logged in using ChatGPT", "ann@example.com", "plan pro", "2100-01-01", "2 models"]
-    {
+    for part in [
+        "codex CLI 9.9.9",
+        "Logged in using ChatGPT",
+        "ann@example.com",
+        "plan pro",
+        "2100-01-01",
+        "2 models",
+        "used: pro: 5 h 12 %",
+    ] {
         assert!(said.contains(part), "{part} in {said}");
     }
     assert_eq!(output.status.code(), Some(0), "{said}");
-    scene.upstream.take_violations();
 }

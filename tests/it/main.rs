@@ -27,6 +27,7 @@ mod restart;
 mod service_manager;
 mod signals;
 mod single_instance;
+mod real_codex;
 mod streaming;
 mod tidy;
 mod upstream;

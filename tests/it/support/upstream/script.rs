@@ -7,7 +7,7 @@
 //!   {"on": "any", "times": 0, "reply": {"status": 429, "headers": {"retry-after": "2"}, "json": {"error": {}}}} ]
 //! ```
 //! Kinds: `turn` (tools and no fresh results), `results` (the input ends in outputs), `plain` (no tools), `title` (a
-//! JSON schema is asked for), `search` (the web search tool), `models`, `count`, `account`, `any` (any kind of POST
+//! JSON schema is asked for), `search` (the web search tool), `models`, `count`, `account`, `usage`, `any` (any kind of POST
 //! …/responses). The first step that fits and is not used up is taken; `times: 0` is never used up (default 1), and
 //! `contains` asks that the body holds a text.
 
@@ -91,7 +91,8 @@ pub enum Cut {
 
 impl Step {
     pub fn is_for(&self, kind: &str, body: &str) -> bool {
-        let kinds_agree = self.on == kind || (self.on == "any" && !matches!(kind, "models" | "count" | "account"));
+        let kinds_agree =
+            self.on == kind || (self.on == "any" && !matches!(kind, "models" | "count" | "account" | "usage"));
         kinds_agree && self.left != Some(0) && self.contains.as_ref().is_none_or(|text| body.contains(text))
     }
 

@@ -25,6 +25,7 @@ enum Endpoint {
     Count,
     Models,
     Account,
+    Usage,
 }
 
 pub fn listen(listener: &TcpListener, state: &Arc<State>, options: &Arc<Options>) {
@@ -80,7 +81,7 @@ fn reply_to(request: &Request, body: &Value, state: &State, options: &Options) -
         Endpoint::Responses if takes_the_lite_lane(request, options) => rules::check_lite_request(body),
         Endpoint::Responses => rules::check_response_request(body, options.profile),
         Endpoint::Count => rules::check_count_request(body, options.profile),
-        Endpoint::Models | Endpoint::Account => Vec::new(),
+        Endpoint::Models | Endpoint::Account | Endpoint::Usage => Vec::new(),
     };
     if let Some(first) = violations.first() {
         let refusal = Reply::json(400, first.body(options.profile));
@@ -91,7 +92,9 @@ fn reply_to(request: &Request, body: &Value, state: &State, options: &Options) -
     match state.choose(kind, &String::from_utf8_lossy(&request.body)) {
         Chosen::Reply(reply) => reply,
         Chosen::NoScript => default_reply(kind, options),
-        Chosen::NoStep if matches!(kind, "title" | "models" | "count" | "account") => default_reply(kind, options),
+        Chosen::NoStep if matches!(kind, "title" | "models" | "count" | "account" | "usage") => {
+            default_reply(kind, options)
+        }
         Chosen::NoStep => {
             state.violation(format!("the script has no step for this {kind} request"));
             Reply::json(500, error_body("no step of the script", "server_error", Value::Null, Value::Null))
@@ -115,6 +118,7 @@ fn endpoint(request: &Request, profile: Profile) -> Option<Endpoint> {
             ("POST", "/backend-api/codex/responses", Endpoint::Responses),
             ("GET", "/backend-api/codex/models", Endpoint::Models),
             ("GET", "/backend-api/wham/accounts/check", Endpoint::Account),
+            ("GET", "/backend-api/wham/usage", Endpoint::Usage),
         ],
     };
     let found = endpoints.iter().find(|(method, path, _)| *method == request.method && *path == request.path());
@@ -150,6 +154,7 @@ fn kind(endpoint: Endpoint, body: &Value) -> &'static str {
         Endpoint::Models => return "models",
         Endpoint::Count => return "count",
         Endpoint::Account => return "account",
+        Endpoint::Usage => return "usage",
         Endpoint::Responses => {}
     }
     let tools = rules::tools_of(body);
@@ -173,6 +178,12 @@ fn default_reply(kind: &str, options: &Options) -> Reply {
     match kind {
         "title" => Reply::stream(vec![Part::text(r#"{"title":"A title from the upstream"}"#)]),
         "count" => Reply::json(200, json!({"object": "response.input_tokens", "input_tokens": 4321})),
+        "usage" => {
+            let window = |percent: u8, seconds: u64| json!({"used_percent": percent, "limit_window_seconds": seconds});
+            let limits =
+                json!({"limit_reached": false, "primary_window": window(12, 18_000), "secondary_window": null});
+            Reply::json(200, json!({"plan_type": "pro", "rate_limit": limits}))
+        }
         "account" => Reply::json(404, json!({"detail": "Not Found"})),
         "models" if options.profile == Profile::Codex => {
             let models: Vec<Value> = options.models.iter().map(|id| codex_model(id)).collect();
