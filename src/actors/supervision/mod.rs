@@ -19,6 +19,8 @@ pub mod budget;
 
 pub mod snapshot;
 
+pub mod session;
+
 #[cfg(test)]
 mod tests;
 
