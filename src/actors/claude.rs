@@ -1,7 +1,14 @@
 //! ClaudeActor: owns one `claude` process from its start to its exit.
 //!
-//! This one runs in the terminal's foreground, for `claudette claude`: it has the terminal's own input and output and
-//! its process group, so Ctrl-C reaches it directly; SIGTERM and SIGHUP are passed on. It knows nothing of gateways.
+//! [`ClaudeActor`] runs it in the terminal's foreground, for `claudette claude`: it has the terminal's own input and output
+//! and its process group, so Ctrl-C reaches it directly; SIGTERM and SIGHUP are passed on. [`guarded`] runs a session's
+//! turn. Neither knows anything of gateways.
+
+pub mod guarded;
+
+pub mod hearing;
+
+mod lines;
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;

@@ -1,7 +1,5 @@
 //! The arguments of a session's turn: one `claude -p` process that speaks stream-json both ways (DESIGN.md §2).
 
-use crate::ids::ModelId;
-
 /// Which conversation a turn belongs to. `claude` finds conversations per working directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Conversation<'a> {
@@ -14,8 +12,9 @@ pub enum Conversation<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Turn<'a> {
     pub conversation: Conversation<'a>,
-    /// Always given: a resumed conversation does not remember its model.
-    pub model: &'a ModelId,
+    /// As `claude` takes it, so `anthropic/ID` behind a gateway. A resumed conversation does not remember its model; it
+    /// is left out only where `claude` is to choose itself.
+    pub model: Option<&'a str>,
     /// What settings files `claude` reads, such as `user`; a repository's could redirect its traffic.
     pub setting_sources: &'a str,
     /// Text is printed as it streams, not only block by block.
@@ -26,10 +25,11 @@ pub struct Turn<'a> {
 
 /// What stands after the program's name.
 pub fn turn_arguments(turn: &Turn<'_>) -> Vec<String> {
-    let model = format!("anthropic/{}", turn.model);
     // `--verbose` is required with `-p` and stream-json output.
-    let mut arguments =
-        vec!["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose", "--model", &model];
+    let mut arguments = vec!["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"];
+    if let Some(model) = turn.model {
+        arguments.extend(["--model", model]);
+    }
     match turn.conversation {
         Conversation::New(id) => arguments.extend(["--session-id", id]),
         Conversation::Resumed(id) => arguments.extend(["--resume", id]),
@@ -52,7 +52,7 @@ mod tests {
         let own = ["--permission-mode".to_owned(), "acceptEdits".to_owned()];
         let turn = Turn {
             conversation: Conversation::New("0190"),
-            model: &ModelId::new("gpt-5.5"),
+            model: Some("anthropic/gpt-5.5"),
             setting_sources: "user",
             partial_messages: true,
             args: &own,

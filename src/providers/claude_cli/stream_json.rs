@@ -99,6 +99,9 @@ pub struct Outcome<'a> {
     /// The last text, or what went wrong.
     #[serde(borrow, default)]
     pub result: Option<Cow<'a, str>>,
+    /// What went wrong where there is no `result`.
+    #[serde(default)]
+    pub errors: Vec<String>,
     #[serde(default)]
     pub api_error_status: Option<u16>,
     #[serde(borrow, default)]
@@ -122,6 +125,21 @@ pub struct Usage {
     pub cache_read_input_tokens: u64,
     pub cache_creation_input_tokens: u64,
     pub output_tokens: u64,
+}
+
+impl Outcome<'_> {
+    /// What `claude` answers to `--resume` with an id that it does not find in this folder and configuration.
+    pub fn is_lost_conversation(&self) -> bool {
+        self.is_error && self.errors.iter().any(|error| error.starts_with("No conversation found"))
+    }
+
+    /// The last text, or what went wrong; maybe empty.
+    pub fn words(&self) -> Cow<'_, str> {
+        match self.result.as_deref() {
+            Some(result) => Cow::Borrowed(result),
+            None => Cow::Owned(self.errors.join("\n")),
+        }
+    }
 }
 
 impl<'a> Line<'a> {
@@ -425,6 +443,19 @@ mod tests {
             let Ok(Line::ToolResults(results)) = Line::parse(&line) else { panic!("{line}") };
             assert_eq!((&*results[0].tool_use_id, &*results[0].text), ("t", expected));
         }
+    }
+
+    #[test]
+    fn a_lost_conversation_is_told_from_other_errors() {
+        let found = |line: &str| match Line::parse(line) {
+            Ok(Line::Outcome(outcome)) => (outcome.is_lost_conversation(), outcome.words().into_owned()),
+            other => panic!("{other:?}"),
+        };
+        let lost = r#"{"type":"result","subtype":"error_during_execution","is_error":true,
+            "errors":["No conversation found with session ID: 0190"]}"#;
+        assert_eq!(found(lost), (true, "No conversation found with session ID: 0190".to_owned()));
+        let other = r#"{"type":"result","subtype":"success","is_error":true,"result":"No conversation found"}"#;
+        assert_eq!(found(other), (false, "No conversation found".to_owned()));
     }
 
     #[test]
