@@ -9,7 +9,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::supervision::{EndCause, TimerId};
-use crate::ids::{BackendId, Generation, Revision, Slot};
+use crate::http::control::status::SessionReport;
+use crate::ids::{BackendId, Generation, Revision, SessionName, Slot};
 use crate::providers::openai::models::ModelEntry;
 use crate::settings::Settings;
 
@@ -87,6 +88,15 @@ pub enum Event {
         backend: BackendId,
         origin: String,
         models: Option<Vec<ModelEntry>>,
+    },
+    /// What a session says of itself now.
+    SessionChanged {
+        session: SessionName,
+        report: SessionReport,
+    },
+    /// It runs nothing and will not: it was taken out, or the service is stopping.
+    SessionFinished {
+        session: SessionName,
     },
     TimerFired(TimerId),
     Signalled(Signal),

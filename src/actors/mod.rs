@@ -13,6 +13,8 @@ pub mod catalog;
 pub mod claude;
 pub mod codex;
 
+mod session;
+
 mod config;
 mod control;
 mod gateway;
@@ -22,4 +24,5 @@ mod gateways;
 mod notes;
 mod questions;
 mod report;
+mod sessions;
 mod wanted;

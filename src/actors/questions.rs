@@ -71,10 +71,13 @@ impl Questions {
         gateways: &Gateways,
         describe: impl FnOnce(&Slot) -> Option<Described>,
     ) -> Next {
-        let (wish, reply, leases) = match question {
-            Question::Environment { wish, answer } => (wish, answer, false),
-            Question::Lease { wish, answer } => (wish, answer, true),
-            Question::LeaseEnded { .. } => return Next::Nothing,
+        let (wish, reply, holder) = match question {
+            Question::Environment { wish, answer } => (wish, answer, None),
+            Question::Lease { wish, answer } => (wish, answer, Some(Holder::Terminal)),
+            Question::TurnLease { wish, answer } => (wish, answer, Some(Holder::Turn)),
+            Question::LeaseEnded { .. } | Question::Turn { .. } | Question::InterruptTurn { .. } => {
+                return Next::Nothing;
+            }
         };
         if let Some(child) = wish.token.as_deref().and_then(|token| gateways.by_token(token)) {
             return self.rejoin(child.clone(), reply);
@@ -96,16 +99,17 @@ impl Questions {
             return Next::Nothing;
         };
         if described.model.is_none() && self.expecting.contains(&backend.id) {
-            let question = match leases {
-                true => Question::Lease { wish, answer: reply },
-                false => Question::Environment { wish, answer: reply },
+            let question = match holder {
+                Some(Holder::Terminal) => Question::Lease { wish, answer: reply },
+                Some(Holder::Turn) => Question::TurnLease { wish, answer: reply },
+                None => Question::Environment { wish, answer: reply },
             };
             self.parked.push((backend.id.clone(), question));
             return Next::Nothing;
         }
-        let (ask, lease) = self.wait(reply, leases);
-        let asker = match lease {
-            Some(lease) => Asker::Lease { ask, lease, holder: Holder::Terminal },
+        let (ask, lease) = self.wait(reply, holder.is_some());
+        let asker = match lease.zip(holder) {
+            Some((lease, holder)) => Asker::Lease { ask, lease, holder },
             None => Asker::Env { ask },
         };
         let (model, fingerprint) = (described.model.clone(), described.fingerprint);

@@ -7,6 +7,7 @@ use tracing::info;
 
 use super::gateways::Gateways;
 use super::messages::Child;
+use super::sessions::Sessions;
 use super::supervision::budget::Limits;
 use super::supervision::snapshot::{GatewayState, GatewayStatus};
 use super::supervision::{Policy, Supervision};
@@ -40,6 +41,7 @@ pub fn view(
     core: &Supervision,
     gateways: &Gateways,
     states: &States,
+    sessions: &Sessions,
     started: Instant,
     log: &str,
 ) -> StatusView {
@@ -49,6 +51,7 @@ pub fn view(
         started,
         backends: backends.iter().map(|backend| backend_view(backend, states)).collect(),
         gateways: core.snapshot().gateways.into_iter().map(|gateway| gateway_view(gateway, gateways)).collect(),
+        sessions: sessions.reports(),
         log: log.to_owned(),
     }
 }

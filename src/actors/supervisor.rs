@@ -21,6 +21,7 @@ use super::control::{Close, ControlActor};
 use super::gateways::{Gateways, Kept};
 use super::messages::{Child, Event, Events, ReloadCause, Signal};
 use super::questions::{Next, Questions};
+use super::sessions::Sessions;
 use super::supervision::snapshot::GatewayStatus;
 use super::supervision::{
     self, Action, EndCause, GatewayEvent, LeaseId, RevisionCause, StartKind, Supervision, WantedBy,
@@ -85,6 +86,7 @@ pub struct Supervisor {
     specs: HashMap<(Slot, Fingerprint), Spec>,
     gateways: Gateways,
     questions: Questions,
+    sessions: Sessions,
     /// Questions that came before the first config.
     early: Vec<Question>,
     /// The current generations of the service's last run.
@@ -132,6 +134,7 @@ pub fn start(options: Options) -> std::io::Result<Started> {
         specs: HashMap::new(),
         gateways: Gateways::new(events.clone(), credentials.clone()),
         questions: Questions::default(),
+        sessions: Sessions::new(folder.clone(), events.clone(), questions.clone()),
         early: Vec::new(),
         kept: folder.as_ref().and_then(|folder| folder.load(StateFolder::GATEWAYS).ok().flatten()).unwrap_or_default(),
         status,
@@ -194,6 +197,10 @@ impl StreamHandler<Event> for Supervisor {
                 self.gateway(child, GatewayEvent::Ended { cause }, Some(detail), ctx);
             }
             Event::ModelsAsked { backend, origin, models } => self.models_asked(&backend, &origin, models, ctx),
+            Event::SessionChanged { session, report } => self.sessions.changed(&session, report),
+            Event::SessionFinished { session } => {
+                self.sessions.finished(&session, self.running.as_ref().map(|(settings, _)| &**settings));
+            }
             Event::TimerFired(timer) => self.decide(supervision::Event::Timer(timer), ctx),
             Event::Signalled(signal) => self.signalled(signal, ctx),
         }
@@ -308,6 +315,7 @@ impl Supervisor {
             self.restore_asked(&settings, ctx);
         }
         self.wish(cause, ctx);
+        self.sessions.adopt(&settings);
         for backend in settings.backends.iter().filter(|backend| wanted::has_gateway(backend)) {
             let backend = Arc::new(backend.clone());
             let state = self.states.of(&backend);
@@ -369,6 +377,7 @@ impl Supervisor {
         if let Question::LeaseEnded { lease } = question {
             return self.decide(supervision::Event::LeaseEnded { lease: LeaseId(lease) }, ctx);
         }
+        let Some(question) = self.sessions.put(question) else { return };
         let states = &mut self.states;
         let gateways = &self.gateways;
         match self.questions.put(question, &settings, gateways, |slot| wanted::describe(&settings, slot, states)) {
@@ -398,6 +407,7 @@ impl Supervisor {
             Signal::Reload => {
                 self.tell_manager(&[service_manager::RELOADING, &service_manager::monotonic_now()]);
                 self.decide(supervision::Event::Release, ctx);
+                self.sessions.release();
                 self.config.do_send(Reload(ReloadCause::Signal));
             }
             Signal::Status => {
@@ -420,13 +430,21 @@ impl Supervisor {
                 actor.finish(RunEnd::Stopped, ctx);
             });
         }
+        self.drain_sessions();
         self.decide(supervision::Event::Stop, ctx);
+    }
+
+    fn drain_sessions(&mut self) {
+        let patience = self.running.as_ref().map(|(settings, _)| settings.supervisor.drain_deadline);
+        self.sessions.drain(Instant::now() + patience.unwrap_or_default());
     }
 
     fn finish(&mut self, end: RunEnd, ctx: &mut Context<Self>) {
         let control = self.control.take();
         let sender = self.end.take();
+        let sessions = self.sessions.ended();
         let closing = async move {
+            sessions.await;
             if let Some(control) = control {
                 let _ = control.send(Close).await;
             }
@@ -530,7 +548,15 @@ impl Supervisor {
 
     fn publish(&self) {
         let settings = self.running.as_ref().map(|(settings, revision)| (&**settings, *revision));
-        let view = report::view(settings, &self.core, &self.gateways, &self.states, self.started_at, &self.options.log);
+        let view = report::view(
+            settings,
+            &self.core,
+            &self.gateways,
+            &self.states,
+            &self.sessions,
+            self.started_at,
+            &self.options.log,
+        );
         self.status.send_replace(Arc::new(view));
     }
 }

@@ -83,10 +83,18 @@ pub fn describe(settings: &Settings, slot: &Slot, states: &mut States) -> Option
     Some(Described { model, fingerprint, spec })
 }
 
-/// The slots that the config itself wants: one for each enabled backend with a gateway.
+/// The slots that the config itself wants: one for each enabled backend with a gateway, and one for each model that a
+/// session names.
 pub fn configured(settings: &Settings) -> Vec<Slot> {
     let with_gateway = settings.backends.iter().filter(|backend| has_gateway(backend));
-    with_gateway.map(|backend| Slot { backend: backend.id.clone(), model: None }).collect()
+    let mut slots: Vec<Slot> = with_gateway.map(|backend| Slot { backend: backend.id.clone(), model: None }).collect();
+    for session in &settings.sessions {
+        let slot = Slot { backend: session.backend.clone(), model: session.model.clone() };
+        if settings.backend(&slot.backend).is_some_and(has_gateway) && !slots.contains(&slot) {
+            slots.push(slot);
+        }
+    }
+    slots
 }
 
 /// The wish for one slot, for the core.

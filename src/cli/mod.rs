@@ -9,6 +9,7 @@ mod models;
 mod serve;
 mod status;
 mod test;
+mod turn;
 
 mod codex_test;
 
@@ -126,6 +127,13 @@ enum Command {
         #[arg(last = true, value_name = "ARGS", allow_hyphen_values = true)]
         arguments: Vec<std::ffi::OsString>,
     },
+    /// The next turn of a session; streams its text, and Ctrl-C interrupts it
+    Turn {
+        /// A session of the config
+        session: String,
+        /// What to say; `-` reads it from stdin; left out: the configured prompt
+        prompt: Option<String>,
+    },
     /// The process between a session's claude and the service; nobody types it
     #[command(hide = true)]
     Guard {
@@ -148,6 +156,7 @@ pub fn run() -> anyhow::Result<Exit> {
         Command::Models { backend, refresh, json } => models::run(&backend, refresh, json),
         Command::Env { backend, model, json } => env::run(backend, model, json),
         Command::Claude { backend, model, config, arguments } => claude::run(backend, model, config, arguments),
+        Command::Turn { session, prompt } => turn::run(session, prompt),
         Command::Guard { command } => Ok(Exit::Child(guard::run(&command))),
     }
 }

@@ -10,7 +10,7 @@ use futures_util::stream::LocalBoxStream;
 
 use super::Exit;
 use crate::http::control::status::Report;
-use crate::http::control::{Denied, Granted, Wish};
+use crate::http::control::{Denied, Granted, TurnInterrupt, TurnLine, TurnWish, Wish};
 use crate::state::{self, ControlFile, StateFolder};
 
 /// Longer than the service itself waits for a slot to start.
@@ -54,6 +54,12 @@ pub struct Service {
 pub struct Lease {
     pub granted: Granted,
     pub connection: LocalBoxStream<'static, Result<Bytes, PayloadError>>,
+}
+
+/// A turn that is being followed.
+pub struct Turn {
+    lines: LocalBoxStream<'static, Result<Bytes, PayloadError>>,
+    unread: Vec<u8>,
 }
 
 /// Runs a command's requests on a runtime of their own.
@@ -113,6 +119,26 @@ impl Service {
         Ok(Lease { granted: granted(accepted, &line)?, connection })
     }
 
+    /// Queues a turn of a session and follows it.
+    pub async fn turn(&self, wish: &TurnWish) -> Result<Turn, Trouble> {
+        let mut response = self
+            .request(client().post(self.url("turn")))
+            .send_json(wish)
+            .await
+            .map_err(|error| Trouble::Broken(error.to_string()))?;
+        if response.status().is_success() {
+            return Ok(Turn { lines: response.boxed_local(), unread: Vec::new() });
+        }
+        let body = response.body().limit(GRANT_LIMIT).await.map_err(|error| Trouble::Broken(error.to_string()))?;
+        Err(refused(&body))
+    }
+
+    pub async fn interrupt_turn(&self, session: &str, turn: u64) -> Result<(), Trouble> {
+        let which = TurnInterrupt { session: session.to_owned(), turn };
+        let sent = self.request(client().post(self.url("turn/interrupt"))).send_json(&which).await;
+        sent.map(|_| ()).map_err(|error| Trouble::Broken(error.to_string()))
+    }
+
     fn url(&self, path: &str) -> String {
         format!("http://{}/{path}", self.control.address)
     }
@@ -130,8 +156,29 @@ fn granted(accepted: bool, body: &[u8]) -> Result<Granted, Trouble> {
     if accepted {
         return serde_json::from_slice(body).map_err(|error| Trouble::Broken(error.to_string()));
     }
+    Err(refused(body))
+}
+
+fn refused(body: &[u8]) -> Trouble {
     match serde_json::from_slice::<Denied>(body) {
-        Ok(denied) => Err(Trouble::Denied(denied.reason)),
-        Err(_) => Err(Trouble::Broken(String::from_utf8_lossy(body).into_owned())),
+        Ok(denied) => Trouble::Denied(denied.reason),
+        Err(_) => Trouble::Broken(String::from_utf8_lossy(body).into_owned()),
+    }
+}
+
+impl Turn {
+    /// The next line; none when the service has closed the stream.
+    pub async fn next(&mut self) -> Result<Option<TurnLine>, String> {
+        loop {
+            if let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.unread.drain(..=end).collect();
+                return serde_json::from_slice(&line).map(Some).map_err(|error| error.to_string());
+            }
+            match self.lines.next().await {
+                Some(Ok(chunk)) => self.unread.extend_from_slice(&chunk),
+                Some(Err(error)) => return Err(error.to_string()),
+                None => return Ok(None),
+            }
+        }
     }
 }

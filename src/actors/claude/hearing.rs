@@ -68,9 +68,12 @@ impl Hearing {
                 self.summary = Some(Summary::from(outcome));
                 Vec::new()
             }
-            Line::TextDelta { .. } | Line::Init(_) | Line::Retry(_) | Line::ToolResults(_) | Line::Unknown { .. } => {
-                Vec::new()
-            }
+            Line::TextDelta { .. }
+            | Line::ThinkingDelta { .. }
+            | Line::Init(_)
+            | Line::Retry(_)
+            | Line::ToolResults(_)
+            | Line::Unknown { .. } => Vec::new(),
         }
     }
 

@@ -26,6 +26,9 @@ use crate::providers::claude_cli::environment::Wiring;
 /// How long a slot that is started on demand may take (DESIGN.md §4).
 const START_TIME: Duration = Duration::from_secs(10);
 
+/// A prompt as JSON.
+const TURN_LIMIT_BYTES: usize = 16 * 1024 * 1024;
+
 /// What `env` and `claude` ask for; both fields may be left out (DESIGN.md §4).
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Wish {
@@ -67,9 +70,75 @@ pub enum Question {
         wish: Wish,
         answer: oneshot::Sender<Result<Granted, Denied>>,
     },
-    /// The connection that held the lease has ended.
+    /// A session's turn needs a gateway.
+    TurnLease {
+        wish: Wish,
+        answer: oneshot::Sender<Result<Granted, Denied>>,
+    },
+    /// The connection that held the lease has ended, or the turn.
     LeaseEnded {
         lease: u64,
+    },
+    /// `claudette turn`.
+    Turn {
+        session: String,
+        /// Absent: the configured one.
+        prompt: Option<String>,
+        answer: oneshot::Sender<Result<TurnLines, Denied>>,
+    },
+    /// Ctrl-C in `claudette turn`.
+    InterruptTurn {
+        session: String,
+        turn: u64,
+    },
+}
+
+/// What `claudette turn` asks for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TurnWish {
+    pub session: String,
+    #[serde(default)]
+    pub prompt: Option<String>,
+}
+
+/// Which turn is to be interrupted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TurnInterrupt {
+    pub session: String,
+    pub turn: u64,
+}
+
+/// A queued turn, and what it will say. Who stops listening does not stop it.
+pub struct TurnLines {
+    pub turn: u64,
+    pub lines: mpsc::Receiver<TurnLine>,
+}
+
+/// One line of a turn's stream; `Denied` and `Ended` are the last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum TurnLine {
+    /// It waits for its session. Always the first.
+    Queued {
+        turn: u64,
+    },
+    Started,
+    Text {
+        text: String,
+    },
+    ToolUsed {
+        tool: String,
+    },
+    /// It will not run.
+    Denied {
+        reason: String,
+    },
+    Ended {
+        /// What the command is to exit with.
+        code: u8,
+        is_error: bool,
+        /// What went wrong, if the text before does not say it.
+        text: Option<String>,
     },
 }
 
@@ -94,6 +163,9 @@ pub fn start(context: ControlContext) -> std::io::Result<(Server, ServerHandle, 
             .route("/status", web::get().to(status))
             .route("/environment", web::post().to(environment))
             .route("/lease", web::post().to(lease))
+            .app_data(web::JsonConfig::default().limit(TURN_LIMIT_BYTES))
+            .route("/turn", web::post().to(turn))
+            .route("/turn/interrupt", web::post().to(interrupt_turn))
     })
     .workers(1)
     .disable_signals()
@@ -142,12 +214,50 @@ async fn lease(request: HttpRequest, wish: web::Json<Wish>) -> HttpResponse {
     HttpResponse::Ok().body(BodyStream::new(Box::pin(first.chain(open))))
 }
 
+/// One JSON line after the other until the turn ends. The turn does not need its listener: an end of the connection
+/// leaves it running.
+async fn turn(request: HttpRequest, wish: web::Json<TurnWish>) -> HttpResponse {
+    let Some(context) = admitted(&request) else { return forbidden() };
+    let TurnWish { session, prompt } = wish.into_inner();
+    let (answer, queued) = oneshot::channel();
+    let asked = context.questions.send(Question::Turn { session, prompt, answer }).await;
+    let queued = match asked {
+        Ok(()) => queued.await.unwrap_or_else(|_| Err(stopping())),
+        Err(_) => Err(stopping()),
+    };
+    match queued {
+        Err(denied) => HttpResponse::Conflict().json(denied),
+        Ok(TurnLines { turn, lines }) => {
+            let first = stream::once(async move { TurnLine::Queued { turn } });
+            let rest = stream::unfold(lines, |mut lines| async move { lines.recv().await.map(|line| (line, lines)) });
+            let body = first.chain(rest).map(|line| {
+                let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
+                bytes.push(b'\n');
+                Ok::<_, Infallible>(Bytes::from(bytes))
+            });
+            HttpResponse::Ok().content_type("application/x-ndjson").body(BodyStream::new(Box::pin(body)))
+        }
+    }
+}
+
+async fn interrupt_turn(request: HttpRequest, which: web::Json<TurnInterrupt>) -> HttpResponse {
+    let Some(context) = admitted(&request) else { return forbidden() };
+    let TurnInterrupt { session, turn } = which.into_inner();
+    match context.questions.send(Question::InterruptTurn { session, turn }).await {
+        Ok(()) => HttpResponse::Accepted().finish(),
+        Err(_) => HttpResponse::Conflict().json(stopping()),
+    }
+}
+
+fn stopping() -> Denied {
+    Denied { reason: "the service is stopping".to_owned() }
+}
+
 async fn ask(
     context: &ControlContext,
     question: Question,
     granted: oneshot::Receiver<Result<Granted, Denied>>,
 ) -> Result<Granted, Denied> {
-    let stopping = || Denied { reason: "the service is stopping".to_owned() };
     context.questions.send(question).await.map_err(|_| stopping())?;
     match tokio::time::timeout(START_TIME, granted).await {
         Ok(granted) => granted.unwrap_or_else(|_| Err(stopping())),

@@ -17,6 +17,7 @@ pub struct StatusView {
     pub started: Instant,
     pub backends: Vec<BackendView>,
     pub gateways: Vec<GatewayView>,
+    pub sessions: Vec<SessionReport>,
     /// Where to look for more.
     pub log: String,
 }
@@ -85,10 +86,41 @@ pub struct GatewayReport {
     pub cause: Option<String>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionReport {
     pub name: String,
+    /// `idle`, `running`, `backing_off`, `quarantined`, `stopping` or `blocked`.
     pub state: String,
+    pub backend: String,
+    /// Absent: the backend's default.
+    pub model: Option<String>,
+    /// Ever started.
+    pub turns: u64,
+    /// The id by which `claude` knows it.
+    pub conversation: Option<String>,
+    pub last_turn: Option<LastTurn>,
+    /// The folder that they are in.
+    pub transcripts: String,
+}
+
+/// How a session's last turn ended, and what it used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastTurn {
+    /// Its number, which names its transcript.
+    pub turn: u64,
+    /// The subtype of `claude`'s result, or why there was none.
+    pub outcome: String,
+    pub is_error: bool,
+    /// Seconds since 1970.
+    pub ended: u64,
+    pub duration_ms: u64,
+    pub tools: u64,
+    /// Not from a cache.
+    pub input_tokens: u64,
+    pub cached_input_tokens: u64,
+    pub output_tokens: u64,
+    /// US dollars at Anthropic's prices, as `claude` believes.
+    pub cost_usd: f64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -115,7 +147,14 @@ pub struct ErrorReport {
 
 impl StatusView {
     pub fn empty() -> Self {
-        Self { revision: 0, started: Instant::now(), backends: Vec::new(), gateways: Vec::new(), log: String::new() }
+        Self {
+            revision: 0,
+            started: Instant::now(),
+            backends: Vec::new(),
+            gateways: Vec::new(),
+            sessions: Vec::new(),
+            log: String::new(),
+        }
     }
 
     pub fn report(&self) -> Report {
@@ -125,7 +164,7 @@ impl StatusView {
             uptime_s: self.started.elapsed().as_secs(),
             backends: self.backends.iter().map(BackendView::report).collect(),
             gateways: self.gateways.iter().map(GatewayView::report).collect(),
-            sessions: Vec::new(),
+            sessions: self.sessions.clone(),
             usage: self.backends.iter().filter_map(BackendView::usage).collect(),
             last_errors: self.last_errors(),
             log: self.log.clone(),
