@@ -137,7 +137,8 @@ fn guard(command: &[OsString]) -> io::Result<u8> {
     child_ended.set_nonblocking(true)?;
     signal_hook::low_level::pipe::register(SIGCHLD, for_handler)?;
     tree::adopt_orphans()?;
-    let claude = Command::new(program).args(arguments).stdin(received_stdin()?).process_group(0).spawn()?;
+    let claude = Command::new(program).args(arguments).stdin(received_stdin()?).process_group(0).spawn();
+    let claude = claude.map_err(|error| io::Error::other(format!("cannot run {}: {error}", program.display())))?;
     let claude = i32::try_from(claude.id()).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
     let status = watch(claude, &child_ended)?;
     tree::end_all(claude);

@@ -28,6 +28,8 @@ pub struct Sessions {
     events: Events,
     questions: mpsc::Sender<Question>,
     is_draining: bool,
+    /// `log.keep`, and when it was last looked after.
+    keep: Duration,
     cleaned: Option<Instant>,
 }
 
@@ -41,13 +43,22 @@ struct Living {
 
 impl Sessions {
     pub fn new(folder: Option<Arc<StateFolder>>, events: Events, questions: mpsc::Sender<Question>) -> Self {
-        Self { folder, living: BTreeMap::new(), events, questions, is_draining: false, cleaned: None }
+        Self {
+            folder,
+            living: BTreeMap::new(),
+            events,
+            questions,
+            is_draining: false,
+            keep: Duration::MAX,
+            cleaned: None,
+        }
     }
 
     /// Starts, changes and takes out what a revision says.
     pub fn adopt(&mut self, settings: &Settings) {
         let Some(folder) = self.folder.clone().filter(|_| !self.is_draining) else { return };
-        self.clean(&folder, settings.log.keep);
+        self.keep = settings.log.keep;
+        self.clean();
         for (name, living) in &mut self.living {
             if settings.session(name).is_none() && !living.is_leaving {
                 living.is_leaving = true;
@@ -74,6 +85,7 @@ impl Sessions {
         if let Some(living) = self.living.get_mut(name) {
             living.report = Some(report);
         }
+        self.clean();
     }
 
     /// One has ended; if it is configured again meanwhile, it starts anew.
@@ -143,12 +155,13 @@ impl Sessions {
         self.living.values().filter_map(|living| living.report.clone()).collect()
     }
 
-    fn clean(&mut self, folder: &StateFolder, keep: Duration) {
+    fn clean(&mut self) {
+        let Some(folder) = &self.folder else { return };
         if self.cleaned.is_some_and(|cleaned| cleaned.elapsed() < DAY) {
             return;
         }
         self.cleaned = Some(Instant::now());
-        if let Err(fault) = record::delete_old_transcripts(folder, keep, SystemTime::now()) {
+        if let Err(fault) = record::delete_old_transcripts(folder, self.keep, SystemTime::now()) {
             warn!(event = "library.logged", error = %fault, "old transcripts cannot be deleted");
         }
     }

@@ -46,6 +46,20 @@ fn table(report: &Report) -> String {
         ]
     });
     rows(&mut text, &["GATEWAY", "GEN", "STATE", "ADDRESS", "LEASES", "RUNNING/TOTAL", "CAUSE"], gateways);
+    let sessions = report.sessions.iter().map(|session| {
+        let model =
+            session.model.as_ref().map_or(session.backend.clone(), |model| format!("{}/{model}", session.backend));
+        let last = session.last_turn.as_ref().map_or("-".to_owned(), |last| last.outcome.clone());
+        vec![
+            session.name.clone(),
+            session.state.clone(),
+            model,
+            session.turns.to_string(),
+            last,
+            session.transcripts.clone(),
+        ]
+    });
+    rows(&mut text, &["SESSION", "STATE", "BACKEND", "TURNS", "LAST TURN", "TRANSCRIPTS"], sessions);
     let usage = report.usage.iter().map(|usage| {
         let errors: u64 = usage.errors.values().sum();
         vec![

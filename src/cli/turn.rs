@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 
 use futures_util::StreamExt;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_tokio::Signals;
 
 use super::Exit;
 use super::service::{Service, Trouble, Turn};
@@ -30,8 +31,10 @@ pub fn run(session: String, prompt: Option<String>) -> anyhow::Result<Exit> {
             Ok(service) => service,
             Err(trouble) => return Ok(trouble.tell()),
         };
+        // Before the turn is asked for: from then on Ctrl-C means the turn.
+        let signals = Signals::new([SIGINT, SIGTERM])?;
         match service.turn(&wish).await {
-            Ok(turn) => watch(&service, &wish.session, turn).await,
+            Ok(turn) => watch(&service, &wish.session, turn, signals).await,
             Err(trouble) => Ok(trouble.tell()),
         }
     })?
@@ -43,8 +46,7 @@ fn read_stdin() -> std::io::Result<String> {
     Ok(prompt)
 }
 
-async fn watch(service: &Service, session: &str, mut turn: Turn) -> anyhow::Result<Exit> {
-    let mut signals = signal_hook_tokio::Signals::new([SIGINT, SIGTERM])?;
+async fn watch(service: &Service, session: &str, mut turn: Turn, mut signals: Signals) -> anyhow::Result<Exit> {
     let mut id = None;
     let mut was_interrupted = None;
     loop {

@@ -28,6 +28,7 @@ mod service_manager;
 mod signals;
 mod single_instance;
 mod real_codex;
+mod sessions;
 mod streaming;
 mod tidy;
 mod upstream;

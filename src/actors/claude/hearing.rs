@@ -43,8 +43,8 @@ pub struct Hearing {
     pub unreadable_lines: u64,
     background_tasks: usize,
     has_replied: bool,
-    /// The text of the current block that was passed on as it streamed.
-    streamed: String,
+    /// Whether text of the current block was passed on as it streamed.
+    has_streamed: bool,
     /// The last whole text block.
     last_text: String,
 }
@@ -57,7 +57,7 @@ impl Hearing {
                 Vec::new()
             }
             Line::TextDelta { text, parent_tool_use_id: None } => {
-                self.streamed.push_str(&text);
+                self.has_streamed = true;
                 self.replied(vec![Said::Text(text.into_owned())])
             }
             Line::Assistant(assistant) => {
@@ -111,9 +111,8 @@ impl Hearing {
     /// A whole block: passed on unless it streamed before (a reply that was not streamed comes whole only), with a line's
     /// end behind it.
     fn end_of_text(&mut self, text: &str) -> Option<Said> {
-        let streamed = std::mem::take(&mut self.streamed);
         self.last_text = text.to_owned();
-        let rest = if streamed.is_empty() { text } else { "" };
+        let rest = if std::mem::take(&mut self.has_streamed) { "" } else { text };
         match text.ends_with('\n') {
             true if rest.is_empty() => None,
             true => Some(Said::Text(rest.to_owned())),

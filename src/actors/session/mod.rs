@@ -347,7 +347,7 @@ impl SessionActor {
     fn turn_over(&mut self, ended: TurnEnded, known: Option<Failure>, ctx: &mut Context<Self>) {
         let Some(running) = self.running.take() else { return };
         let TurnEnded { end, heard, stderr } = ended;
-        self.give_lease_back(running.lease, ctx);
+        self.give_lease_back(running.lease);
         let code = exit_code(&end);
         let is_told = heard.has_told_result();
         let failure = match (&heard.summary, &end) {
@@ -380,16 +380,18 @@ impl SessionActor {
         self.record.last_turn = Some(last);
         self.record.store(&self.folder, &self.name);
         let turn = running.job.turn;
-        self.tell(turn, line);
-        self.watchers.remove(&turn);
+        let watcher = self.watchers.remove(&turn);
         self.decide(Event::Ended { turn, end: turn_end }, ctx);
+        // After the new state is published: whoever hears of the end and asks for the status sees it there.
+        if let Some(watcher) = watcher {
+            let _ = watcher.try_send(line);
+        }
     }
 
-    fn give_lease_back(&self, lease: Option<u64>, ctx: &mut Context<Self>) {
+    fn give_lease_back(&self, lease: Option<u64>) {
         let Some(lease) = lease else { return };
         let questions = self.questions.clone();
-        // Not a future of ours: we may be about to stop.
-        let _ = ctx;
+        // Not a future of this actor, which may be about to stop.
         actix_rt::spawn(async move {
             let _ = questions.send(Question::LeaseEnded { lease }).await;
         });

@@ -25,6 +25,8 @@ pub mod leaseholder;
 
 pub mod scene;
 
+pub mod stage;
+
 use std::time::Duration;
 
 /// How long a test waits for something that must come. Generous, because it is only ever used up by a failure.

@@ -107,6 +107,11 @@ impl Service {
         })
     }
 
+    /// How many lines of this event were written so far.
+    pub fn count(&self, event: &str) -> usize {
+        self.log_lines().iter().filter_map(|line| parse(line)).filter(|line| line["event"] == event).count()
+    }
+
     /// Every line so far, as written.
     pub fn log_lines(&self) -> Vec<String> {
         self.log.lines.lock().expect("no reader panics").raw.clone()
