@@ -219,11 +219,11 @@ impl SessionLife {
     }
 
     fn tell_to_end(&mut self, by: Told, actions: &mut Vec<Action>) {
-        if let Phase::Running { job, told, .. } = &mut self.phase {
-            if *told == Told::Nothing {
-                *told = by;
-                actions.push(Action::Interrupt { turn: job.turn });
-            }
+        if let Phase::Running { job, told, .. } = &mut self.phase
+            && *told == Told::Nothing
+        {
+            *told = by;
+            actions.push(Action::Interrupt { turn: job.turn });
         }
     }
 
