@@ -19,8 +19,6 @@ pub mod codex;
 
 pub mod node;
 
-pub mod codex;
-
 pub mod leaseholder;
 
 pub mod scene;
