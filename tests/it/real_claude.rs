@@ -320,7 +320,10 @@ fn its_choice_of_models_has_the_gateways_aliases() {
     ]));
     scene.service.wait_for("models.refreshed");
     let environment = scene.service.environment(&scene.world, scene.backend);
-    let answer = Claude::new(&scene.world, &environment, "Read").ask(&json!({"subtype": "initialize"}));
+    let ask = || Claude::new(&scene.world, &environment, "Read").ask(&json!({"subtype": "initialize"}));
+    // It waits three seconds for the list at most, and keeps it for the next start: a slow machine may need two.
+    ask();
+    let answer = ask();
     let rows = answer["models"].as_array().unwrap_or_else(|| panic!("{answer:#}"));
     // The default and the small model stand in the rows of claude's own names, and in no others.
     for (value, resolved) in
