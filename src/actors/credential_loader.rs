@@ -88,13 +88,19 @@ pub async fn from_command(argv: &[String], limit: Duration) -> Result<Credential
 /// A command in a process group of its own, which is killed unless the command was seen to end.
 pub struct RunningCommand {
     pub child: Child,
+    is_spared: bool,
 }
 
 impl RunningCommand {
     /// # Errors
     /// The program cannot be run.
     pub fn spawn(command: &mut Command) -> io::Result<Self> {
-        Ok(Self { child: command.process_group(0).spawn()? })
+        Ok(Self { child: command.process_group(0).spawn()?, is_spared: false })
+    }
+
+    /// It shall not be killed: for what must not be cut off half-way.
+    pub fn spare(&mut self) {
+        self.is_spared = true;
     }
 
     fn start(program: &str, arguments: &[String]) -> io::Result<Self> {
@@ -107,7 +113,7 @@ impl Drop for RunningCommand {
     fn drop(&mut self) {
         // The id is gone once the child has been waited for; until then its number cannot be another process's.
         let group = self.child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
-        if let Some(group) = group {
+        if let Some(group) = group.filter(|_| !self.is_spared) {
             // Fails if all of it has just ended.
             let _ = kill_process_group(group, Signal::KILL);
         }

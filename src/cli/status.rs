@@ -60,6 +60,8 @@ fn table(report: &Report) -> String {
         ]
     });
     rows(&mut text, &["SESSION", "STATE", "BACKEND", "TURNS", "LAST TURN", "TRANSCRIPTS"], sessions);
+    let plans = report.backends.iter().filter_map(|backend| Some(vec![backend.id.clone(), backend.quota.clone()?]));
+    rows(&mut text, &["PLAN", "USED"], plans);
     let usage = report.usage.iter().map(|usage| {
         let errors: u64 = usage.errors.values().sum();
         vec![

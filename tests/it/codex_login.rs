@@ -78,6 +78,26 @@ fn twenty_requests_on_an_expired_token_cause_one_refresh() {
 }
 
 #[test]
+fn two_services_on_one_login_cause_one_refresh() {
+    let (old, new) = (token("old", a_minute_ago()), token("new", FOREVER));
+    let world = world_with(&old);
+    let codex = FakeCodex::install(&world);
+    world.write("renewed.json", &login(&new, ACCOUNT));
+    world.write("held", "");
+    let first = Scene::codex_in(world, &["--key", &new], &codex.bin(), fine());
+    let more = format!("codex_home = \"{}\"\n", first.world.path("codex").display());
+    let second = Scene::codex_with(World::new(), &["--key", &new], &codex.bin(), &more, fine());
+    thread::scope(|scope| {
+        let answers = [&first, &second].map(|scene| scope.spawn(|| scene.message(&plain_request("go")).text()));
+        first.world.write("go", "");
+        for answer in answers {
+            assert_eq!(answer.join().expect("no client panics"), "Fine.");
+        }
+    });
+    assert_eq!(codex.calls("features list"), 1);
+}
+
+#[test]
 fn a_refused_token_that_looks_good_is_renewed_by_force_and_the_request_goes_on() {
     let (old, new) = (token("old", FOREVER), token("new", FOREVER));
     let world = world_with(&old);
@@ -188,6 +208,23 @@ fn a_login_in_a_keyring_comes_from_the_cli_and_is_asked_for_once() {
     assert_fine(&scene);
     assert_eq!(codex.calls("app-server"), 1);
     assert_kept_nowhere(&scene, &[&kept]);
+}
+
+#[test]
+fn the_account_of_a_personal_access_token_comes_from_the_cli() {
+    let world = World::new();
+    world.write(
+        "codex/auth.json",
+        r#"{"auth_mode": "personalAccessToken", "personal_access_token": "at-of-the-tests"}"#,
+    );
+    world.write("keyring-token", "at-of-the-tests");
+    let codex = FakeCodex::install(&world);
+    let entry = ["--key", "at-of-the-tests", "--account", "account-of-the-keyring"];
+    let scene = Scene::codex_in(world, &entry, &codex.bin(), fine());
+    assert_fine(&scene);
+    assert_fine(&scene);
+    assert_eq!(codex.calls("app-server"), 1);
+    assert_kept_nowhere(&scene, &["at-of-the-tests"]);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::memory::{Decision, Means, Memory, Need};
 use super::program::{CodexProgram, ProgramFault};
 use crate::http::upstream::credential::{Credential, CredentialFault};
 use crate::providers::codex::app_server::Topic;
-use crate::providers::codex::login::{CodexLogin, CredentialStore};
+use crate::providers::codex::login::{CodexLogin, CredentialStore, LoginMode};
 use crate::providers::codex::routing::WorkspaceRoute;
 use crate::providers::digest::sha256_hex;
 use crate::settings::{Backend, UpstreamSettings};
@@ -40,6 +40,8 @@ pub struct Desk {
     asking: Mutex<()>,
     kept: RefCell<Option<(Seen, Instant)>>,
     route: Mutex<Option<KnownRoute>>,
+    /// What the CLI says of a personal access token, by the token's digest.
+    account: Mutex<Option<(String, Option<String>)>>,
     /// The content whose end was logged.
     told: RefCell<Option<String>>,
 }
@@ -65,6 +67,7 @@ impl Desk {
             asking: Mutex::default(),
             kept: RefCell::default(),
             route: Mutex::default(),
+            account: Mutex::default(),
             told: RefCell::default(),
         })
     }
@@ -91,13 +94,28 @@ impl Desk {
     /// # Errors
     /// There is no login, or none that can be used: a sentence that names the command to run.
     pub async fn credential(&self) -> Result<Credential, CredentialFault> {
-        let login = self.login().await?;
+        let mut login = self.login().await?;
+        if login.mode == LoginMode::PersonalAccessToken && login.account_id.is_none() {
+            login.account_id = self.account_of(&login).await;
+        }
         let route = self.route(&login).await;
         let credential = Credential::bearer(login.token)?.with_fedramp(login.fedramp).with_route(route);
         Ok(match login.account_id {
             Some(account) => credential.with_account(account),
             None => credential,
         })
+    }
+
+    /// A personal access token does not tell whose it is: the CLI asks, once per token (CODEX.md §4).
+    async fn account_of(&self, login: &CodexLogin) -> Option<String> {
+        let digest = sha256_hex(&["account", &login.token]);
+        let mut known = self.account.lock().await;
+        if let Some((_, account)) = known.as_ref().filter(|(of, _)| *of == digest) {
+            return account.clone();
+        }
+        let account = self.program.ask(Topic::Login).await.ok().and_then(|login| login.account_id);
+        *known = Some((digest, account.clone()));
+        account
     }
 
     /// The login that may be used now.
@@ -181,8 +199,8 @@ impl Desk {
         };
         match ran {
             // It ran and got nothing: that is an answer too.
-            Ok(()) | Err(ProgramFault::NoLogin(_)) => Ok(()),
-            Err(fault) => Err(fault.to_string()),
+            Ok(()) | Err(ProgramFault::NoLogin(_) | ProgramFault::TimedOut | ProgramFault::Failed { .. }) => Ok(()),
+            Err(fault @ (ProgramFault::Missing { .. } | ProgramFault::NotStarted { .. })) => Err(fault.to_string()),
         }
     }
 

@@ -1,7 +1,9 @@
 //! The `codex` program as a child: what it is run for, each time bounded in time and in what it may print.
 //!
-//! It runs in a process group of its own, which is killed unless it was seen to end. Its stderr is read for one purpose
-//! only, `login status`, where it says what the person wants to know; elsewhere it may quote what must not be logged.
+//! It runs in a process group of its own. Whatever may refresh the login is never killed, not even when we stop waiting
+//! for it: cut off between the vendor's answer and its own file, it would have spent the login for nothing. Its stderr is
+//! read for one purpose only, `login status`, where it says what the person wants to know; elsewhere it may quote what
+//! must not be logged.
 
 use std::io;
 use std::path::PathBuf;
@@ -29,6 +31,13 @@ const VERSION_LIMIT: Duration = Duration::from_secs(10);
 /// Bytes of stdout: a catalogue with its prompts is some hundred kilobytes.
 const MOST_OUTPUT: u64 = 16 * 1024 * 1024;
 
+/// Whether a run may refresh the login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Touch {
+    Nothing,
+    Login,
+}
+
 /// The installed CLI, with the folder that it shall use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CodexProgram {
@@ -39,7 +48,7 @@ pub struct CodexProgram {
 /// Why a run gave nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProgramFault {
-    #[error("the codex CLI is not installed (`{}`): {INSTALL}", .bin.display())]
+    #[error("the codex CLI is not installed (`{}`): {INSTALL}, or set codex_bin", .bin.display())]
     Missing { bin: PathBuf },
     #[error("the codex CLI cannot be run (`{}`): {reason}", .bin.display())]
     NotStarted { bin: PathBuf, reason: String },
@@ -76,7 +85,7 @@ impl CodexProgram {
 
     /// The version of the installed CLI; absent if it does not run or does not say.
     pub async fn version(&self) -> Option<String> {
-        let (_, printed) = self.output(&["--version"], VERSION_LIMIT).await.ok()?;
+        let (_, printed) = self.output(&["--version"], Touch::Nothing, VERSION_LIMIT).await.ok()?;
         version_in(&String::from_utf8_lossy(&printed)).map(str::to_owned)
     }
 
@@ -86,7 +95,7 @@ impl CodexProgram {
     /// # Errors
     /// The CLI did not run to its end.
     pub async fn refresh_due(&self) -> Result<(), ProgramFault> {
-        self.output(&["features", "list"], LIMIT).await.map(drop)
+        self.output(&["features", "list"], Touch::Login, LIMIT).await.map(drop)
     }
 
     /// The login out of the CLI's own store.
@@ -96,7 +105,7 @@ impl CodexProgram {
     pub async fn ask(&self, topic: Topic) -> Result<CodexLogin, ProgramFault> {
         let mut command = self.command(&["app-server"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut running = RunningCommand::spawn(&mut command).map_err(|error| self.not_started(&error))?;
+        let mut running = self.start(&mut command, Touch::Login)?;
         timeout(LIMIT, converse(&mut running, topic))
             .await
             .map_err(|_| ProgramFault::TimedOut)?
@@ -111,7 +120,7 @@ impl CodexProgram {
     /// The CLI did not run, or failed.
     pub async fn models(&self, bundled: bool) -> Result<Vec<u8>, ProgramFault> {
         let arguments: &[&str] = if bundled { &["debug", "models", "--bundled"] } else { &["debug", "models"] };
-        let (status, printed) = self.output(arguments, LIMIT).await?;
+        let (status, printed) = self.output(arguments, Touch::Login, LIMIT).await?;
         if status.success() { Ok(printed.to_vec()) } else { Err(ProgramFault::Failed { status }) }
     }
 
@@ -122,7 +131,7 @@ impl CodexProgram {
     pub async fn login_status(&self) -> Result<LoginStatus, ProgramFault> {
         let mut command = self.command(&["login", "status"]);
         command.stderr(Stdio::piped());
-        let mut running = RunningCommand::spawn(&mut command).map_err(|error| self.not_started(&error))?;
+        let mut running = self.start(&mut command, Touch::Nothing)?;
         let run = async {
             let mut said = Vec::new();
             if let Some(stderr) = running.child.stderr.take() {
@@ -140,11 +149,12 @@ impl CodexProgram {
     async fn output(
         &self,
         arguments: &[&str],
+        touch: Touch,
         limit: Duration,
     ) -> Result<(ExitStatus, Zeroizing<Vec<u8>>), ProgramFault> {
         let mut command = self.command(arguments);
         command.stdout(Stdio::piped());
-        let mut running = RunningCommand::spawn(&mut command).map_err(|error| self.not_started(&error))?;
+        let mut running = self.start(&mut command, touch)?;
         let run = async {
             let mut printed = Zeroizing::new(Vec::new());
             if let Some(stdout) = running.child.stdout.take() {
@@ -153,6 +163,14 @@ impl CodexProgram {
             Ok::<_, io::Error>((running.child.wait().await?, printed))
         };
         timeout(limit, run).await.map_err(|_| ProgramFault::TimedOut)?.map_err(|error| self.not_started(&error))
+    }
+
+    fn start(&self, command: &mut Command, touch: Touch) -> Result<RunningCommand, ProgramFault> {
+        let mut running = RunningCommand::spawn(command).map_err(|error| self.not_started(&error))?;
+        if touch == Touch::Login {
+            running.spare();
+        }
+        Ok(running)
     }
 
     fn not_started(&self, error: &io::Error) -> ProgramFault {
@@ -177,7 +195,7 @@ async fn converse(running: &mut RunningCommand, topic: Topic) -> io::Result<Conv
     let mut line = Zeroizing::new(String::new());
     loop {
         line.clear();
-        // Closing its stdin ends the CLI; it stays open until we have heard enough.
+        // Its stdin stays open until we have heard enough: closed, it ends the CLI, after what that has begun.
         if lines.read_line(&mut line).await? == 0 || conversation.hear(&line) {
             return Ok(conversation);
         }

@@ -63,10 +63,15 @@ impl Scene {
 
     /// The same in a world whose login the test has laid out. `entry` is what the upstream asks of who comes in.
     pub fn codex_in(world: World, entry: &[&str], codex_bin: &str, script: Value) -> Self {
+        Self::codex_with(world, entry, codex_bin, "", script)
+    }
+
+    /// The same, with more lines for the backend's part of the config.
+    pub fn codex_with(world: World, entry: &[&str], codex_bin: &str, more: &str, script: Value) -> Self {
         let upstream = Upstream::start(&[&["--profile", "codex", "--models", "gpt-5.5,gpt-6-sol"], entry].concat());
         let config = format!(
             "[backends.codex-subscription]\nenabled = true\nbase_url = \"http://{}/backend-api\"\n\
-             codex_bin = \"{codex_bin}\"\ndefault_model = \"gpt-5.5\"\n",
+             codex_bin = \"{codex_bin}\"\ndefault_model = \"gpt-5.5\"\n{more}",
             upstream.address
         );
         Self::start(world, upstream, "codex-subscription", &config, script)
