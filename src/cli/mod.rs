@@ -2,9 +2,11 @@
 
 mod check;
 mod claude;
+mod completions;
 mod demo;
 mod env;
 mod login;
+mod init;
 mod models;
 mod serve;
 mod status;
@@ -19,7 +21,8 @@ mod service;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::guard;
 
@@ -80,6 +83,8 @@ enum Command {
         /// What to ask
         prompt: Option<String>,
     },
+    /// Write a config to begin with, where there is none
+    Init(ConfigFlag),
     /// Validate the config: one fault a line, as file:line:column: message
     Check(ConfigFlag),
     /// What the running service does: backends, gateways, usage, last errors
@@ -87,6 +92,9 @@ enum Command {
         /// One JSON object
         #[arg(long)]
         json: bool,
+        /// Again every second, until the service or you end it
+        #[arg(long)]
+        watch: bool,
     },
     /// Print the environment that wires a claude in another terminal to BACKEND
     Env {
@@ -134,6 +142,8 @@ enum Command {
         /// What to say; `-` reads it from stdin; left out: the configured prompt
         prompt: Option<String>,
     },
+    /// Print what completes these commands in a shell
+    Completions { shell: Shell },
     /// The process between a session's claude and the service; nobody types it
     #[command(hide = true)]
     Guard {
@@ -148,15 +158,18 @@ pub fn run() -> anyhow::Result<Exit> {
     match arguments.command.unwrap_or(Command::Serve(arguments.serve)) {
         Command::Serve(flag) => serve::run(flag.config),
         Command::Demo { prompt } => demo::run(prompt),
+        Command::Init(flag) => init::run(flag.config.as_deref()),
         Command::Check(flag) => check::run(flag.config.as_deref()),
         Command::Status { json } => status::run(json),
         Command::Login { backend } => login::run(login::Action::Login, &backend),
         Command::Logout { backend } => login::run(login::Action::Logout, &backend),
+        Command::Status { json, watch } => status::run(json, watch),
         Command::Test { backend } => test::run(&backend),
         Command::Models { backend, refresh, json } => models::run(&backend, refresh, json),
         Command::Env { backend, model, json } => env::run(backend, model, json),
         Command::Claude { backend, model, config, arguments } => claude::run(backend, model, config, arguments),
         Command::Turn { session, prompt } => turn::run(session, prompt),
+        Command::Completions { shell } => Ok(completions::run(shell, &mut Arguments::command())),
         Command::Guard { command } => Ok(Exit::Child(guard::run(&command))),
     }
 }

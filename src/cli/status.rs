@@ -1,25 +1,45 @@
 //! `claudette status`: what the running service does, as a table or as one JSON object.
 
-use std::fmt::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Exit, service};
 use crate::http::control::status::Report;
+use crate::state::StateFolder;
 
-pub fn run(json: bool) -> anyhow::Result<Exit> {
-    let report = match service::block_on(async { service::Service::find()?.status().await })? {
-        Ok(report) => report,
-        Err(trouble) => return Ok(trouble.tell()),
-    };
-    if json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print!("{}", table(&report));
+/// Between two looks of `--watch`.
+const PAUSE: Duration = Duration::from_secs(1);
+/// To the upper left corner, and nothing below.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+pub fn run(json: bool, watch: bool) -> anyhow::Result<Exit> {
+    let clears = watch && !json && std::io::stdout().is_terminal();
+    loop {
+        let report = match service::block_on(async { service::Service::find()?.status().await })? {
+            Ok(report) => report,
+            Err(trouble) => return Ok(trouble.tell()),
+        };
+        let text = match json {
+            true => format!("{}\n", serde_json::to_string(&report)?),
+            false => format!("{}{}", if clears { CLEAR } else { "" }, table(&report, transcripts().as_deref())),
+        };
+        let mut stdout = std::io::stdout();
+        // Whoever reads may have seen enough.
+        let heard = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        if !watch || heard.is_err() {
+            return Ok(Exit::Done);
+        }
+        std::thread::sleep(PAUSE);
     }
-    Ok(Exit::Done)
 }
 
-fn table(report: &Report) -> String {
+fn transcripts() -> Option<PathBuf> {
+    Some(StateFolder::open(|name| std::env::var_os(name)).ok()?.path().join("sessions"))
+}
+
+fn table(report: &Report, transcripts: Option<&Path>) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,
@@ -82,6 +102,9 @@ fn table(report: &Report) -> String {
     });
     rows(&mut text, &["LAST ERRORS", "BACKEND", "STATUS", "TYPE", "MESSAGE"], errors);
     let _ = writeln!(text, "\nlog: {}", report.log);
+    if let Some(folder) = transcripts {
+        let _ = writeln!(text, "transcripts: {}", folder.join("NAME").display());
+    }
     text
 }
 

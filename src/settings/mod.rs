@@ -19,6 +19,8 @@ mod values;
 mod walk;
 
 #[cfg(test)]
+mod json_schema;
+#[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
@@ -40,6 +42,12 @@ use walk::{Document, Places, walk};
 
 /// Every key with its default and a line of why; the lowest layer.
 pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
+
+/// A config file to begin with: all keys and what they mean, none of them set.
+pub fn commented_config() -> String {
+    let is_set = |line: &str| line.starts_with(|first: char| first.is_ascii_lowercase());
+    DEFAULT_TOML.lines().map(|line| if is_set(line) { format!("# {line}\n") } else { format!("{line}\n") }).collect()
+}
 
 /// The smallest useful file.
 pub const EXAMPLE_TOML: &str = include_str!("../../config/example.toml");

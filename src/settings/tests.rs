@@ -798,6 +798,13 @@ fn the_example_is_good_and_says_what_the_defaults_say() {
     assert_eq!(machine.settings(EXAMPLE_TOML), machine.settings(""));
 }
 
+#[test]
+fn the_commented_config_sets_nothing_and_shows_everything() {
+    let machine = Machine::furnished();
+    assert_eq!(machine.settings(&commented_config()), machine.settings(""));
+    assert!(commented_config().contains("\n# retire_after = \"30m\""));
+}
+
 /// `config/default.toml` with the keys and sections that it shows in comments made real.
 fn default_toml_uncommented() -> String {
     let shown = |line: &str| {

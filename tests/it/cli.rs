@@ -258,3 +258,61 @@ fn env_with_a_model_asks_for_a_slot_of_its_own() {
     connection.send("GET", "/v1/models", &asked.headers(), b"");
     assert_eq!(connection.read_response().status, 401);
 }
+
+#[test]
+fn init_writes_a_good_config_once() {
+    let world = World::new();
+    let named = world.path("named/claudette.toml");
+    for (arguments, path) in [
+        (vec!["init"], world.path("config/claudette/claudette.toml")),
+        (vec!["init", "--config", named.to_str().expect("UTF-8")], named.clone()),
+    ] {
+        let ran = world.run(&arguments);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert_eq!(ran.stdout.trim(), path.to_str().expect("UTF-8"));
+        assert_eq!(path.metadata().expect("it is there").permissions().mode() & 0o7777, 0o600);
+        assert_eq!(world.run(&["check", "--config", ran.stdout.trim()]).code, Some(0));
+        std::fs::write(&path, "# mine\n").expect("our own file");
+        let again = world.run(&arguments);
+        assert_eq!(again.code, Some(1), "{again:?}");
+        assert_eq!(std::fs::read_to_string(&path).expect("our own file"), "# mine\n");
+    }
+}
+
+#[test]
+fn completions_are_what_the_shell_takes() {
+    let world = World::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = world.run(&["completions", shell]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.stdout.contains("claudette") && ran.stdout.contains("status"), "{shell}");
+    }
+    assert_eq!(world.run(&["completions", "no-such-shell"]).code, Some(2));
+}
+
+#[test]
+fn status_shows_gateways_and_where_to_look_further() {
+    let scene = Scene::openai(json!([]));
+    let ran = scene.world.run(&["status"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for shown in ["openai-api", "serving", &scene.gateway.address, "log: stderr", "transcripts: "] {
+        assert!(ran.stdout.contains(shown), "{shown} is not in\n{}", ran.stdout);
+    }
+    assert!(!ran.stdout.contains(&scene.gateway.token));
+}
+
+#[test]
+fn a_watched_status_goes_on_until_the_service_ends() {
+    use std::io::{BufRead, BufReader};
+    let scene = Scene::openai(json!([]));
+    let mut command = scene.world.claudette(&["status", "--json", "--watch"]);
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().expect("the program can be started");
+    let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines().map_while(Result::ok);
+    for _ in 0..2 {
+        let line = lines.next().expect("a line");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&line).expect("JSON")["revision"], 1);
+    }
+    scene.service.stop();
+    assert_eq!(lines.count(), 0);
+    assert_eq!(child.wait().expect("it ends").code(), Some(3));
+}
