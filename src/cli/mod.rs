@@ -5,8 +5,8 @@ mod claude;
 mod completions;
 mod demo;
 mod env;
-mod login;
 mod init;
+mod login;
 mod models;
 mod serve;
 mod status;
@@ -124,8 +124,10 @@ enum Command {
     },
     /// Run claude here, wired to a backend, under a lease that lasts until it exits
     Claude {
+        /// The backend; left out: `[claude] backend`, else the first enabled one
         #[arg(long)]
         backend: Option<String>,
+        /// The model; left out: the backend's default
         #[arg(long)]
         model: Option<String>,
         /// The config file, used only when no service runs
@@ -160,7 +162,6 @@ pub fn run() -> anyhow::Result<Exit> {
         Command::Demo { prompt } => demo::run(prompt),
         Command::Init(flag) => init::run(flag.config.as_deref()),
         Command::Check(flag) => check::run(flag.config.as_deref()),
-        Command::Status { json } => status::run(json),
         Command::Login { backend } => login::run(login::Action::Login, &backend),
         Command::Logout { backend } => login::run(login::Action::Logout, &backend),
         Command::Status { json, watch } => status::run(json, watch),

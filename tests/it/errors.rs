@@ -239,6 +239,19 @@ fn a_failure_after_text_is_an_error_event_with_its_type() {
     assert!(!closed, "an open block stays open, or the client takes it for finished");
 }
 
+/// How the upstream's bytes are divided must not show: the first text and the failure come in one chunk (DESIGN.md §9).
+#[test]
+fn a_failure_in_one_chunk_with_the_first_text_follows_it() {
+    let delta =
+        r#"{"type":"response.output_text.delta","item_id":"m","output_index":0,"content_index":0,"delta":"Half"}"#;
+    let failed = r#"{"type":"response.failed","response":{"error":{"code":"cyber_policy","message":"No."}}}"#;
+    let both = format!("data: {delta}\n\ndata: {failed}\n\n");
+    let scene = Scene::openai(json!([{"on": "plain", "reply": {"stream": [{"raw": both}, {"end": true}]}}]));
+    let events = scene.events(&plain_request("go"));
+    assert_eq!(error_event(&events).0, "invalid_request_error");
+    assert!(events.iter().any(|event| event.name == "content_block_delta"), "the text comes first");
+}
+
 /// A cut stream never looks like a finished one (WIRE.md R-X1).
 #[test]
 fn a_cut_stream_ends_in_an_error_event() {

@@ -22,7 +22,7 @@ use crate::providers::anthropic::models::{Resolved, no_model_error, resolve};
 use crate::providers::anthropic::wire::MessagesRequest;
 use crate::providers::translate::errors::{Answer, nearest_models};
 use crate::providers::translate::request::endless_loop;
-use crate::providers::translate::response::Reply;
+use crate::providers::translate::response::{Failure, Reply};
 use crate::providers::translate::{ApiError, Dropped, ErrorKind, ReplyContext};
 
 /// One request on its way, with what the answering side may look at meanwhile.
@@ -51,9 +51,18 @@ pub struct Hold {
 pub struct Opened<I = Incoming> {
     pub reply: Reply,
     pub out: EventWriter,
-    /// Absent when the answer is complete.
-    pub incoming: Option<I>,
+    pub rest: Rest<I>,
     pub judge: Box<FailureJudge>,
+}
+
+/// What follows what `out` holds.
+pub enum Rest<I> {
+    Coming(I),
+    /// Nothing: the answer is complete.
+    Complete,
+    /// The failure came with the first events. The client hears it after them, as if it had come later: how the
+    /// upstream's bytes are divided must not show (DESIGN.md §9).
+    Failed(Failure),
 }
 
 /// Sends the request and reads the answer until its first real event; for a client that does not stream, to its end.

@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use tokio::time::{Duration, timeout};
 use tracing::info;
 
-use super::asking::{Job, Opened};
+use super::asking::{Job, Opened, Rest};
 use super::judge::{FailureJudge, Sent};
 use super::refusals::Digest;
 use super::{Upstream, codex};
@@ -285,23 +285,24 @@ impl<'a> Attempt<'a> {
                 Ok(None) => reply.end(&mut out),
             };
             judge.note_quota(&mut reply);
-            let incoming = match step {
+            let rest = match step {
                 Step::Held => continue,
                 Step::Flowing if !streams => continue,
-                Step::Flowing => Some(incoming),
+                Step::Flowing => Rest::Coming(incoming),
                 Step::Finished => {
                     if !reply.stopped_early() {
                         finish_reading(incoming);
                     }
-                    None
+                    Rest::Complete
                 }
+                Step::Failed(failure) if !out.is_empty() => Rest::Failed(failure),
                 Step::Failed(failure) => {
                     let verdict = judge.failure(&failure, reply.cut_error()).await;
                     return Outcome::Failed(judge, verdict);
                 }
             };
             judge.commit();
-            return Outcome::Opened(Box::new(Opened { reply, out, incoming, judge }));
+            return Outcome::Opened(Box::new(Opened { reply, out, rest, judge }));
         }
     }
 }

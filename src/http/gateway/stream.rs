@@ -21,7 +21,7 @@ use futures_util::{FutureExt, Stream};
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::asking::Opened;
+use super::asking::{Opened, Rest};
 use super::attempt::finish_reading;
 use super::judge::FailureJudge;
 use super::listener::Worker;
@@ -72,10 +72,25 @@ enum Phase<I> {
     Done,
 }
 
+impl<I> Phase<I> {
+    fn of(reply: Reply, rest: Rest<I>, judge: Box<FailureJudge>) -> Self {
+        match rest {
+            Rest::Coming(incoming) => Self::Flowing { reply, incoming: Some(incoming), judge },
+            Rest::Complete => Self::Flowing { reply, incoming: None, judge },
+            Rest::Failed(failure) => Self::failing(reply, failure, judge),
+        }
+    }
+
+    fn failing(reply: Reply, failure: Failure, judge: Box<FailureJudge>) -> Self {
+        let cut = reply.cut_error();
+        Self::Failing { reply, error: async move { judge.late_failure(&failure, cut).await }.boxed_local() }
+    }
+}
+
 impl<I: Upstreamed> MessageStream<I> {
     pub fn flowing(opened: Opened<I>, worker: &Worker, record: Record) -> Self {
-        let Opened { reply, out, incoming, judge } = opened;
-        Self::new(Phase::Flowing { reply, incoming, judge }, out, worker, record)
+        let Opened { reply, out, rest, judge } = opened;
+        Self::new(Phase::of(reply, rest, judge), out, worker, record)
     }
 
     /// Begins the message for an answer that has kept its client waiting too long.
@@ -144,10 +159,10 @@ impl<I: Upstreamed> MessageStream<I> {
     }
 
     fn flow(&mut self, opened: Opened<I>) {
-        let Opened { reply, mut out, incoming, judge } = opened;
+        let Opened { reply, mut out, rest, judge } = opened;
         self.out.append(&mut out);
         self.idle.as_mut().reset(Instant::now() + self.idle_timeout);
-        self.phase = Phase::Flowing { reply, incoming, judge };
+        self.phase = Phase::of(reply, rest, judge);
     }
 
     /// One chunk of the upstream's answer, its end, or a broken connection.
@@ -170,9 +185,7 @@ impl<I: Upstreamed> MessageStream<I> {
     /// The upstream is let go; what its failure means may take a moment to tell.
     fn judge(&mut self, failure: Failure) {
         if let Phase::Flowing { reply, judge, .. } = std::mem::replace(&mut self.phase, Phase::Done) {
-            let cut = reply.cut_error();
-            let error = async move { judge.late_failure(&failure, cut).await }.boxed_local();
-            self.phase = Phase::Failing { reply, error };
+            self.phase = Phase::failing(reply, failure, judge);
         }
     }
 

@@ -46,7 +46,7 @@ fn opened(
     assert_eq!(reply.feed(&text(words), &mut out), Step::Flowing);
     let mut judge = judge(worker, BODY);
     judge.commit();
-    Opened { reply, out, incoming: Some(incoming.map(Ok).boxed()), judge }
+    Opened { reply, out, rest: Rest::Coming(incoming.map(Ok).boxed()), judge }
 }
 
 fn record(worker: &Rc<Worker>) -> Record {
