@@ -67,13 +67,22 @@ impl Stage {
 
     /// Waits until `status` shows the session in this state.
     pub fn wait_for_state(&self, state: &str) -> Value {
+        self.wait_for(state, |session| session["state"] == state)
+    }
+
+    /// Waits until `status` shows no session any more.
+    pub fn wait_for_none(&self) {
+        self.wait_for("no session", Value::is_null);
+    }
+
+    fn wait_for(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let session = self.session();
-            if session["state"] == state {
+            if fits(&session) {
                 return session;
             }
-            assert!(Instant::now() < deadline, "not {state}: {session}");
+            assert!(Instant::now() < deadline, "not {what}: {session}");
         }
     }
 
