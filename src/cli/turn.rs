@@ -81,13 +81,17 @@ fn print(text: &str) -> std::io::Result<()> {
 }
 
 fn ended(code: u8, is_error: bool, text: Option<String>, was_interrupted: Option<Exit>) -> Exit {
+    if let Some(interrupted) = was_interrupted.filter(|_| is_error) {
+        // In claude's own words this is an error; the one who pressed Ctrl-C knows better.
+        eprintln!("claudette: the turn was interrupted.");
+        return interrupted;
+    }
     if let Some(text) = text.filter(|text| !text.trim().is_empty()) {
         eprintln!("claudette: {}", text.trim_end());
     }
-    match (was_interrupted, code) {
-        (Some(interrupted), _) if is_error => interrupted,
-        (_, 0) => Exit::Done,
-        (_, code) => Exit::Child(code),
+    match code {
+        0 => Exit::Done,
+        code => Exit::Child(code),
     }
 }
 

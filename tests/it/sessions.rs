@@ -230,6 +230,20 @@ fn a_claude_that_is_not_there_is_said() {
 }
 
 #[test]
+fn a_lost_conversation_is_said_and_the_next_turn_begins_a_new_one() {
+    let stage = Stage::with("loses_its_conversations", MANUAL);
+    assert_eq!(stage.world.run(&["turn", "worker"]).code, Some(0));
+    let lost = stage.session()["conversation"].clone();
+    let ran = stage.world.run(&["turn", "worker"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("the next turn begins a new one"), "{}", ran.stderr);
+    assert_eq!(stage.service.wait_for("session.exited")["cause"], "conversation_lost");
+    assert_eq!(stage.world.run(&["turn", "worker"]).code, Some(0));
+    let found = stage.session()["conversation"].clone();
+    assert!(found.is_string() && found != lost, "{lost} {found}");
+}
+
+#[test]
 fn half_a_result_is_none() {
     let stage = Stage::with("writes_half_a_line", "prompt = \"Say hello.\"\nrestart = \"never\"\n");
     assert_eq!(stage.service.wait_for("session.exited")["cause"], "no_result");
