@@ -13,9 +13,10 @@ use super::codex;
 use super::messages::{Event, Events};
 use crate::http::upstream::credential::CredentialSource;
 use crate::http::upstream::{BackendState, Outgoing, UpstreamClient, route};
+use crate::providers::codex::catalogue::built_in;
 use crate::providers::openai::discovery;
 use crate::providers::openai::models::ModelEntry;
-use crate::settings::{Backend, UpstreamSettings};
+use crate::settings::{Backend, BackendKind, UpstreamSettings};
 use crate::state::{ModelsFile, StateFolder};
 
 /// A model list is small and quick, or not worth waiting for.
@@ -33,6 +34,13 @@ pub struct CatalogActor {
 impl CatalogActor {
     pub fn new(events: Events, credentials: CredentialSource, folder: Option<Arc<StateFolder>>) -> Self {
         Self { events, credentials, folder }
+    }
+
+    /// What holds until the answer is there: the last answer, else what we know of the vendor's models ourselves. The
+    /// first request may come before it.
+    fn known_before(&self, backend: &Backend) -> Option<Vec<ModelEntry>> {
+        let ours = || (backend.kind == BackendKind::CodexSubscription).then(built_in);
+        self.cached(backend).or_else(ours)
     }
 
     fn cached(&self, backend: &Backend) -> Option<Vec<ModelEntry>> {
@@ -73,7 +81,7 @@ impl Handler<Refresh> for CatalogActor {
 
     fn handle(&mut self, Refresh { backend, upstream, state }: Refresh, ctx: &mut Self::Context) {
         if state.models().is_empty()
-            && let Some(models) = self.cached(&backend)
+            && let Some(models) = self.known_before(&backend)
         {
             state.replace_models(models);
         }
