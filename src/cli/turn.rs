@@ -52,7 +52,15 @@ async fn watch(service: &Service, session: &str, mut turn: Turn, mut signals: Si
     loop {
         tokio::select! {
             line = turn.next() => match line {
-                Ok(Some(TurnLine::Queued { turn })) => id = Some(turn),
+                Ok(Some(TurnLine::Queued { turn })) => {
+                    id = Some(turn);
+                    // Ctrl-C came before the turn had a name.
+                    if was_interrupted.is_some()
+                        && let Err(trouble) = service.interrupt_turn(session, turn).await
+                    {
+                        return Ok(trouble.tell());
+                    }
+                }
                 Ok(Some(TurnLine::Text { text })) => print(&text)?,
                 Ok(Some(TurnLine::Started | TurnLine::ToolUsed { .. })) => {}
                 Ok(Some(TurnLine::Denied { reason })) => return Ok(Trouble::Denied(reason).tell()),
@@ -64,9 +72,12 @@ async fn watch(service: &Service, session: &str, mut turn: Turn, mut signals: Si
             },
             Some(signal) = signals.next() => {
                 let code = Exit::Child(u8::try_from(128 + signal).unwrap_or(u8::MAX));
-                let (None, Some(turn)) = (was_interrupted, id) else { return Ok(code) };
-                was_interrupted = Some(code);
-                if let Err(trouble) = service.interrupt_turn(session, turn).await {
+                if was_interrupted.replace(code).is_some() {
+                    return Ok(code);
+                }
+                if let Some(turn) = id
+                    && let Err(trouble) = service.interrupt_turn(session, turn).await
+                {
                     return Ok(trouble.tell());
                 }
             }

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use actix_web::web::Bytes;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::attempt::{Attempt, Failed};
 use super::judge::{FailureJudge, login_advice};
@@ -84,6 +84,10 @@ async fn ask(job: &Job) -> Result<Opened, ApiError> {
     job.hold.streams.set(request.stream());
     let requested = request.model().into_owned();
     job.record.requested(&requested);
+    for key in request.unknown_keys() {
+        // The key alone: its value may hold paths, names and rules of the person (WIRE.md Q0.2).
+        debug!(event = "request.degraded", key, "a key of the request that is not known is left out");
+    }
     if let Some(refusal) = endless_loop(&request) {
         return Err(refusal);
     }
