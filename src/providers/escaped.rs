@@ -81,22 +81,17 @@ fn unicode_escape(bytes: &[u8]) -> (char, usize) {
 
 /// Appends `text` as the inside of a JSON string.
 pub fn escape_into(text: &str, escaped: &mut String) {
-    let mut from = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        let replacement = match byte {
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(|byte| matches!(byte, 0..=0x1f | b'"' | b'\\')) {
+        escaped.push_str(&rest[..at]);
+        escaped.push_str(match rest.as_bytes()[at] {
             b'"' => "\\\"",
             b'\\' => "\\\\",
-            b'\n' => "\\n",
-            b'\r' => "\\r",
-            b'\t' => "\\t",
-            0..=0x1f => CONTROLS[usize::from(byte)],
-            _ => continue,
-        };
-        escaped.push_str(&text[from..at]);
-        escaped.push_str(replacement);
-        from = at + 1;
+            control => CONTROLS[usize::from(control)],
+        });
+        rest = &rest[at + 1..];
     }
-    escaped.push_str(&text[from..]);
+    escaped.push_str(rest);
 }
 
 const CONTROLS: [&str; 32] = [
