@@ -132,7 +132,7 @@ impl Bench {
     }
 
     fn direct(&self, run: &Run) -> Order {
-        self.order(run, &self.upstream, "/v1/responses", "none", "response.output_text.delta\",")
+        self.order(run, &self.upstream, "/v1/responses", "none", "response.output_text.delta\n")
     }
 
     fn through(&self, service: &Service, run: &Run) -> Order {
