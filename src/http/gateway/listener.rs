@@ -22,6 +22,7 @@ use tracing::info;
 
 use super::GatewayContext;
 use super::handlers;
+use super::memory;
 use super::refusals::Refusals;
 use super::rejections::Rejections;
 use crate::http::upstream::{UpstreamClient, route};
@@ -102,6 +103,7 @@ pub async fn serve(
     socket.set_nonblocking(true)?;
     let listener = TcpListener::from_std(socket)?;
     let worker = Rc::new(Worker::new(context));
+    actix_rt::spawn(memory::give_back_when_idle(Arc::clone(&worker.context.activity), memory::give_back));
     let app = App::new().app_data(worker).default_service(web::to(handlers::not_found)).configure(handlers::routes);
     let factory = HttpService::build()
         .keep_alive(KEEP_ALIVE)

@@ -21,6 +21,8 @@ mod stream;
 mod refusals;
 mod rejections;
 
+mod memory;
+
 mod counting;
 
 mod body;
@@ -152,6 +154,11 @@ impl Activity {
     pub async fn idle(&self) {
         // The sender lives as long as `self`, so waiting can only end by the condition.
         let _ = self.running.subscribe().wait_for(|running| *running == 0).await;
+    }
+
+    /// Resolves when a request runs.
+    async fn busy(&self) {
+        let _ = self.running.subscribe().wait_for(|running| *running > 0).await;
     }
 
     fn touch(&self) {
