@@ -12,15 +12,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::HttpService;
-use actix_service::{Service, ServiceFactory, ServiceFactoryExt, map_config};
+use actix_http::error::DispatchError;
+use actix_http::{HttpService, Protocol};
+use actix_service::{Service, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::dev::AppConfig;
 use actix_web::{App, web};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::GatewayContext;
+use super::connection::Connection;
 use super::handlers;
 use super::memory;
 use super::refusals::Refusals;
@@ -105,19 +107,24 @@ pub async fn serve(
     let worker = Rc::new(Worker::new(context));
     actix_rt::spawn(memory::give_back_when_idle(Arc::clone(&worker.context.activity), memory::give_back));
     let app = App::new().app_data(worker).default_service(web::to(handlers::not_found)).configure(handlers::routes);
-    let factory = HttpService::build()
+    let http = HttpService::build()
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(HEAD_TIMEOUT)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
-        .tcp_nodelay(true)
         // Otherwise a client that hangs up while the handler waits for the upstream's head is not noticed.
         .h1_allow_half_closed(false)
         .finish(map_config(
             actix_service::IntoServiceFactory::into_factory(app)
                 .map_err(|error: actix_web::Error| error.error_response()),
             |()| AppConfig::default(),
-        ))
-        .tcp();
+        ));
+    let factory = fn_service(|stream: TcpStream| {
+        // Fails on a connection that is dead already.
+        let _ = stream.set_nodelay(true);
+        let peer = stream.peer_addr().ok();
+        std::future::ready(Ok::<_, DispatchError>((Connection::new(stream), Protocol::Http1, peer)))
+    })
+    .and_then(http);
     let service = factory
         .new_service(())
         .await

@@ -8,6 +8,8 @@
 
 pub mod listener;
 
+mod connection;
+
 mod handlers;
 
 mod messages;

@@ -13,8 +13,8 @@ use crate::providers::escaped::{Escaped, escape_into};
 /// Characters of unreadable tool input that are kept (WIRE.md §2.11).
 const MAX_UNPARSED_CHARS: usize = 2048;
 
-/// Bytes that the stream buffer begins with: room for many deltas, and the size in which it is renewed.
-const STREAM_CAPACITY: usize = 16 << 10;
+/// Bytes that the stream buffer begins with: room for a few dozen deltas, and the size in which it is renewed.
+const STREAM_CAPACITY: usize = 4 << 10;
 
 /// The head of a message.
 #[derive(Clone, Copy, Debug)]

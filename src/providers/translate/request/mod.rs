@@ -245,6 +245,8 @@ fn write(body: &impl Serialize, request_size: usize) -> Result<Vec<u8>, ApiError
     serde_json::to_writer(&mut bytes, body)
         .map_err(|error| ApiError::invalid(format!("the request cannot be written as JSON: {error}")))?;
     mend_surrogates(&mut bytes);
+    // It may be kept for as long as the answer streams.
+    bytes.shrink_to_fit();
     Ok(bytes)
 }
 
