@@ -199,7 +199,7 @@ fn without_gateway(backend: &Backend, settings: &Settings) -> Granted {
 }
 
 /// The backend that the wish names, or the default one.
-fn chosen<'a>(wish: &Wish, settings: &'a Settings) -> Result<&'a Backend, String> {
+pub fn chosen<'a>(wish: &Wish, settings: &'a Settings) -> Result<&'a Backend, String> {
     let known = || {
         let enabled = settings.backends.iter().filter(|backend| backend.enabled);
         enabled.map(|backend| backend.id.as_str()).collect::<Vec<_>>().join(", ")

@@ -27,14 +27,14 @@ use super::supervision::{
     self, Action, EndCause, GatewayEvent, LeaseId, RevisionCause, StartKind, Supervision, WantedBy,
 };
 use super::wanted::{self, Origin, Spec, States};
-use super::{notes, report};
+use super::{notes, questions, report};
 use crate::http::access::LocalToken;
 use crate::http::control::status::StatusView;
 use crate::http::control::{ControlContext, Question};
 use crate::http::upstream::credential::CredentialSource;
 use crate::ids::{Fingerprint, Revision, Slot};
 use crate::service_manager;
-use crate::settings::{LogLevel, Settings};
+use crate::settings::{Backend, LogLevel, Settings};
 use crate::state::{GatewayRecord, GatewaysFile, StateFolder, StoredToken};
 
 const QUESTION_QUEUE: usize = 64;
@@ -87,6 +87,8 @@ pub struct Supervisor {
     gateways: Gateways,
     questions: Questions,
     sessions: Sessions,
+    /// In [`Mode::Single`]: the models of what its `claude` can reach are asked for.
+    asked_for_models: bool,
     /// Questions that came before the first config.
     early: Vec<Question>,
     /// The current generations of the service's last run.
@@ -135,6 +137,7 @@ pub fn start(options: Options) -> std::io::Result<Started> {
         gateways: Gateways::new(events.clone(), credentials.clone()),
         questions: Questions::default(),
         sessions: Sessions::new(folder.clone(), events.clone(), questions.clone()),
+        asked_for_models: false,
         early: Vec::new(),
         kept: folder.as_ref().and_then(|folder| folder.load(StateFolder::GATEWAYS).ok().flatten()).unwrap_or_default(),
         status,
@@ -316,17 +319,34 @@ impl Supervisor {
         }
         self.wish(cause, ctx);
         self.sessions.adopt(&settings);
-        for backend in settings.backends.iter().filter(|backend| wanted::has_gateway(backend)) {
-            let backend = Arc::new(backend.clone());
-            let state = self.states.of(&backend);
-            self.questions.expect_models(&backend.id);
-            self.catalog.do_send(Refresh { backend, upstream: settings.upstream.clone(), state });
+        if let Mode::Service { .. } = self.options.mode {
+            for backend in settings.backends.iter().filter(|backend| wanted::has_gateway(backend)) {
+                self.ask_for_models(backend, &settings);
+            }
         }
         for question in std::mem::take(&mut self.early) {
             self.question(question, ctx);
         }
         self.announce();
         self.answer_reload();
+    }
+
+    fn ask_for_models(&mut self, backend: &Backend, settings: &Settings) {
+        self.questions.expect_models(&backend.id);
+        let (backend, state) = (Arc::new(backend.clone()), self.states.of(backend));
+        self.catalog.do_send(Refresh { backend, upstream: settings.upstream.clone(), state });
+    }
+
+    /// Without a service only the backends that the one `claude` can reach are asked.
+    fn ask_for_reachable_models(&mut self, question: &Question, settings: &Settings) {
+        let Question::Lease { wish, .. } = question else { return };
+        let Ok(backend) = questions::chosen(wish, settings) else { return };
+        let mut reachable = settings.fallback_chain(&backend.id);
+        reachable.push(backend.id.clone());
+        let reachable = reachable.iter().filter_map(|id| settings.backend(id)).filter(|it| wanted::has_gateway(it));
+        for backend in reachable {
+            self.ask_for_models(backend, settings);
+        }
     }
 
     /// Tells the core what should run now.
@@ -378,6 +398,11 @@ impl Supervisor {
             return self.decide(supervision::Event::LeaseEnded { lease: LeaseId(lease) }, ctx);
         }
         let Some(question) = self.sessions.put(question) else { return };
+        if let Mode::Single = self.options.mode
+            && !std::mem::replace(&mut self.asked_for_models, true)
+        {
+            self.ask_for_reachable_models(&question, &settings);
+        }
         let states = &mut self.states;
         let gateways = &self.gateways;
         match self.questions.put(question, &settings, gateways, |slot| wanted::describe(&settings, slot, states)) {
