@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::support::claude;
-use crate::support::scene::Scene;
+use crate::support::scene::{Scene, openai_config};
 use crate::support::stage::{IMPATIENT, Stage, config, wait_until_gone};
 
 const PROMPT: &str = "prompt = \"Say hello.\"\n";
@@ -389,6 +389,28 @@ fn the_real_claude_takes_turns_in_one_conversation_across_a_service_restart() {
     for said in ["out-of-the-shell", "The second, please.", "That is the second."] {
         assert!(history.contains(said), "{said} is not in the resumed conversation");
     }
+}
+
+/// An edit in the middle of an answer cuts nothing, and counts from the next turn on.
+#[test]
+#[ignore = "needs the real claude CLI: run tests/run"]
+fn the_real_claude_streams_through_an_edit_and_asks_the_new_model_next() {
+    let script = json!([
+        {"on": "turn", "contains": "echo command", "reply": {"stream": [{"text": ["Half, ", {"hold": "edited"}, "and half."]}]}},
+        {"on": "turn", "contains": "second", "reply": {"stream": [{"text": "That is the second."}]}},
+    ]);
+    let scene = Scene::openai_with(script, &real(""));
+    let command = scene.world.claudette(&["turn", "worker"]).stdout(Stdio::piped()).spawn().unwrap();
+    scene.upstream.wait("holding=edited");
+    let before = openai_config(&format!("http://{}/v1", scene.upstream.address));
+    scene.save(&format!("{}\n{}", before.replace("gpt-5.5", "gpt-5-mini"), real("")));
+    scene.service.wait_for("gateway.replaced");
+    scene.upstream.release("edited");
+    let output = command.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "Half, and half.\n");
+    assert_eq!(turn(&scene, &["The second, please."]), "That is the second.\n");
+    let models: Vec<_> = scene.upstream.requests().iter().map(|request| request.body["model"].clone()).collect();
+    assert_eq!(models, ["gpt-5.5", "gpt-5-mini"]);
 }
 
 #[test]
