@@ -190,17 +190,19 @@ fn strings(raw: Option<&RawValue>) -> BTreeSet<String> {
 /// Whether a schema can be enforced as it is: every object closed and all its properties required, nothing that strict
 /// mode does not know, at most ten levels.
 pub(super) fn strict_eligible(schema: &Members<'_>) -> bool {
-    schema.get("anyOf").is_none() && is_strict(schema, 0)
+    is_object(schema) && schema.get("anyOf").is_none() && is_strict(schema, 0)
+}
+
+fn is_object(schema: &Members<'_>) -> bool {
+    schema.get("properties").is_some() || schema.get("type").is_some_and(|kind| kind.get().contains("\"object\""))
 }
 
 fn is_strict(schema: &Members<'_>, depth: usize) -> bool {
     if depth >= DEEPEST_STRICT || schema.0.iter().any(|(key, _)| NOT_STRICT.contains(&&**key)) {
         return false;
     }
-    let is_object =
-        schema.get("properties").is_some() || schema.get("type").is_some_and(|kind| kind.get().contains("\"object\""));
     let closed = schema.get("additionalProperties").is_some_and(|value| value.get() == "false");
-    if is_object && !(closed && requires_all(schema)) {
+    if is_object(schema) && !(closed && requires_all(schema)) {
         return false;
     }
     schema.0.iter().all(|(key, value)| match &**key {
