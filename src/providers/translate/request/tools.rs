@@ -17,6 +17,10 @@ use crate::providers::translate::{ApiError, Dropped};
 /// An entry that `claude` puts among the tools to say that more can be searched for (Q-T8).
 const PLACEHOLDER: &str = "DeferredToolPlaceholder";
 
+/// Starts of the types that have nothing like them upstream (Q-T9); a web search only where the profile has none.
+const NOT_UPSTREAM: [&str; 6] =
+    ["web_search_", "web_fetch_", "code_execution_", "tool_search_tool_", "advisor_", "mcp_"];
+
 /// All that the tools of a request become.
 #[derive(Default)]
 pub(super) struct Tools<'a> {
@@ -113,7 +117,7 @@ impl Kind {
     fn of(tool: &ClientTool<'_>, context: &RequestContext<'_>) -> Self {
         let kind = tool.kind();
         let is = |prefix: &str| kind.starts_with(prefix);
-        if tool_name(tool).as_deref() == Some(PLACEHOLDER) || is("tool_search_tool_") {
+        if tool_name(tool).as_deref() == Some(PLACEHOLDER) {
             return Self::Placeholder;
         }
         match &*kind {
@@ -123,9 +127,7 @@ impl Kind {
             _ if is("bash_") => Self::WellKnown(BASH),
             _ if is("text_editor_") => Self::WellKnown(TEXT_EDITOR),
             _ if is("memory_") => Self::WellKnown(MEMORY),
-            _ if is("web_search_") || is("web_fetch_") || is("code_execution_") || is("advisor_") || is("mcp_") => {
-                Self::Gone
-            }
+            _ if NOT_UPSTREAM.iter().any(|prefix| is(prefix)) => Self::Gone,
             _ if tool.input_schema.is_some() => Self::Function,
             _ => Self::Gone,
         }

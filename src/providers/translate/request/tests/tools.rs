@@ -47,6 +47,7 @@ fn q_t2_strict_is_written_and_true_only_for_schemas_that_qualify() {
     assert_eq!(strict(true, &closed), true);
     assert_eq!(strict(false, &closed), false);
     assert_eq!(strict(true, &open), false);
+    assert_eq!(strict(true, &json!({})), false, "what it is made of is an open object");
     let mut custom = Upstream::custom();
     custom.profile.strict = false;
     assert!(with_tools(&custom, json!([tool("f")]))["tools"][0].get("strict").is_none());
@@ -123,6 +124,9 @@ fn q_t5_what_strict_mode_does_not_know_is_not_strict() {
     ];
     for extra in unlike {
         assert!(!strict(&closed(extra.clone())), "{extra}");
+    }
+    for no_object in [json!({}), json!({"type": "array", "items": closed(json!({}))}), json!({"type": "string"})] {
+        assert!(!strict(&no_object), "the root of a strict schema is an object: {no_object}");
     }
     let deep = (0..11).fold(json!({"type": "string"}), |inner, _| closed(json!({"properties": {"a": inner}})));
     assert!(!strict(&deep));
@@ -257,7 +261,14 @@ fn q_t9_client_run_tools_without_a_schema_get_the_well_known_one() {
 
 #[test]
 fn q_t9_what_upstreams_do_not_have_is_dropped_and_refused_if_forced() {
-    for kind in ["web_fetch_20250910", "code_execution_20250825", "advisor_20260301", "mcp_toolset", "hologram_2027"] {
+    for kind in [
+        "web_fetch_20250910",
+        "code_execution_20250825",
+        "tool_search_tool_regex_20251119",
+        "advisor_20260301",
+        "mcp_toolset",
+        "hologram_2027",
+    ] {
         let request = json!({"model": "m", "tools": [{"type": kind, "name": "x"}], "messages": [{"role": "user", "content": "hi"}]});
         let translated = Upstream::openai().translated(&request);
         assert_eq!(translated.dropped.iter().collect::<Vec<_>>(), [format!("tool.{kind}")]);
