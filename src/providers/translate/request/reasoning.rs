@@ -38,7 +38,9 @@ pub(super) fn replay<'a>(block: &Block<'a>, context: &RequestContext<'_>, in_too
             Item::Reasoning { summary: [], content: None, encrypted_content: Some(content) }
         }
         Kept::Encrypted(_) => return None,
-        Kept::PlainText => plain(block, in_tool_loop)?,
+        // OpenAI and Codex take reasoning back in no other form than the encrypted one (WIRE.md §0).
+        Kept::PlainText if context.profile.is_custom() => plain(block, in_tool_loop)?,
+        Kept::PlainText => return None,
     };
     let after = envelope.after.map(|id| call_ids::sanitise(&id).into_owned());
     Some(Replay { item, after, phase: envelope.phase })

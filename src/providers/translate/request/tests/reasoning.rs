@@ -95,6 +95,15 @@ fn q_r4_plain_reasoning_goes_back_inside_the_tool_loop_only() {
 }
 
 #[test]
+fn q_r4_plain_reasoning_goes_to_no_openai_upstream() {
+    let signature = Envelope { kept: Kept::PlainText, ..sealed("") }.encode(SCOPE);
+    for upstream in [Upstream::openai(), Upstream::codex()] {
+        let messages = turn(json!([thinking(&signature), call("1")]), &["1"]);
+        assert_eq!(outline(&upstream.input(messages)), ["user", "1", "out"]);
+    }
+}
+
+#[test]
 fn q_r5_reasoning_moves_back_behind_the_call_it_followed() {
     let behind = |content: &'static str, call: &'static str| {
         thinking(&Envelope { after: Some(call.into()), ..sealed(content) }.encode(SCOPE))
