@@ -244,8 +244,9 @@ impl Items {
     /// The item that an entry of the finished response means (R-C1).
     pub(super) fn reconcile(&mut self, object: &OutputItem<'_>, index: u64) -> Option<Key> {
         let (item_type, names) = (object.item_type(), Names::of_item(object, Some(index)));
-        let key = self.find_known(item_type, &names).or_else(|| {
-            let nameless = names.id.is_none() && names.call_id.is_none();
+        let nameless = names.id.is_none() && names.call_id.is_none();
+        let by_names = self.find_known(item_type, &names).filter(|key| !(nameless && self.0[*key].reconciled));
+        let key = by_names.or_else(|| {
             self.0.iter().position(|item| {
                 item.item_type == item_type && !item.reconciled && (nameless || item.resembles(object))
             })

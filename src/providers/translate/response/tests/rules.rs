@@ -470,6 +470,16 @@ fn r_c1_the_finished_output_fills_what_events_left_out() {
 }
 
 #[test]
+fn r_c1_without_ids_each_entry_means_the_next_unused_item() {
+    let thinking = done(0, json!({"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]}));
+    let events = [thinking, done(1, message("one")), added(2, message("tw"))];
+    let output = json!([message("one"), message("two")]);
+    let last = json!({"type": "response.completed", "response": {"status": "completed", "output": output}});
+    let lines = blocks(OpenAi, &[&events[..], &[last]].concat());
+    assert_eq!(lines[1..], [r#"text "one""#, r#"text "two""#]);
+}
+
+#[test]
 fn r_c1_another_id_in_the_finished_output_does_not_double_the_text() {
     let named = |id: &str| json!({"type": "message", "id": id, "content": [{"type": "output_text", "text": "abc"}]});
     let reasoning = json!({"type": "reasoning", "id": "r9", "content": [{"type": "reasoning_text", "text": "hm"}]});
@@ -679,6 +689,7 @@ fn r_x1_a_cut_is_overloaded_until_a_block_was_closed() {
         assert_eq!(reply.end(&mut out), Step::Failed(Failure::Cut));
         let error = reply.cut_error();
         assert_eq!((error.status, error.kind), (status, kind));
+        assert_eq!(error.should_retry, (kind == ErrorKind::Overloaded).then_some(true));
         reply.fail(&error, &mut out);
         reply.keep_alive(&mut out);
         assert!(matches!(reply.feed(&sse(&[completed()]), &mut out), Step::Failed(_)));
