@@ -51,7 +51,7 @@ pub fn count(body: &[u8], tokens: &dyn Fn(&str) -> usize) -> u64 {
     // A body of ours always reads; of anything else nothing is known but its size.
     let Ok(body) = serde_json::from_slice::<Body<'_>>(body) else { return (body.len() / 4) as u64 };
     let of = |raw: Option<&RawValue>| tokens(&decoded(raw)) as u64;
-    let items: u64 = body.input.iter().map(|item| PER_ITEM + item.tokens(&of)).sum();
+    let items: u64 = body.input.iter().map(|item| PER_ITEM + item.tokens(&of, tokens)).sum();
     let tools: u64 = body.tools.iter().map(|tool| PER_TOOL + tool.tokens(&of, tokens)).sum();
     PER_REQUEST + of(body.instructions) + items + tools
 }
@@ -85,9 +85,9 @@ struct Item<'a> {
 }
 
 impl<'a> Item<'a> {
-    fn tokens(&self, of: &dyn Fn(Option<&'a RawValue>) -> u64) -> u64 {
+    fn tokens(&self, of: &dyn Fn(Option<&'a RawValue>) -> u64, tokens: &dyn Fn(&str) -> usize) -> u64 {
         let sealed = self.encrypted_content.map_or(0, |sealed| sealed.get().len().saturating_sub(2));
-        let tools: u64 = self.tools.iter().map(|tool| PER_TOOL + tool.named(of)).sum();
+        let tools: u64 = self.tools.iter().map(|tool| PER_TOOL + tool.tokens(of, tokens)).sum();
         of(self.name)
             + of(self.arguments)
             + text_or_parts(self.content, of)
@@ -137,13 +137,9 @@ struct Tool<'a> {
 }
 
 impl<'a> Tool<'a> {
-    fn named(&self, of: &dyn Fn(Option<&'a RawValue>) -> u64) -> u64 {
-        of(self.name) + of(self.description)
-    }
-
     fn tokens(&self, of: &dyn Fn(Option<&'a RawValue>) -> u64, tokens: &dyn Fn(&str) -> usize) -> u64 {
         let schema = self.parameters.map_or(0, |schema| tokens(&minified(schema.get())));
-        self.named(of) + schema as u64
+        of(self.name) + of(self.description) + schema as u64
     }
 }
 
@@ -225,6 +221,11 @@ mod tests {
                 json!({"input": [], "tools": [{"type": "function", "name": "ls", "description": "lists files",
                     "parameters": {"type": "object", "a": "b c"}}, {"type": "web_search"}]}),
                 3 + 8 + 1 + 2 + 2 + 8,
+            ),
+            (
+                json!({"input": [{"type": "additional_tools", "tools": [{"type": "function", "name": "ls",
+                    "description": "lists files", "parameters": {"type": "object", "a": "b c"}}]}]}),
+                3 + 4 + 8 + 1 + 2 + 2,
             ),
         ];
         for (body, expected) in cases {
