@@ -137,9 +137,7 @@ impl FailureJudge {
             Failure::Empty => StreamFault::Empty,
             Failure::Html(page) => StreamFault::Html(page.clone()),
         };
-        self.with_context(self.input_tokens, &[], |context| {
-            unclassified("stream", stream_error(&fault, false, context))
-        })
+        self.with_context(self.input_tokens, &[], |context| unclassified("stream", stream_error(&fault, context)))
     }
 
     /// The same after the commit point: the error event to write.

@@ -98,8 +98,6 @@ fn is_local(base_url: &str) -> bool {
 /// Why an answer that began as a stream is of no use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamFault {
-    /// Ended, reset or silent for too long without a terminal event.
-    Cut,
     /// Too much of it could not be read.
     Malformed,
     /// One event exceeds the bound on its size.
@@ -110,18 +108,10 @@ pub enum StreamFault {
     Html(String),
 }
 
-/// The answer to a stream that broke. `block_closed`: `claude` has had a whole block of it, so that it no longer
-/// repeats the request by itself (R-X1); before that an overload drives its clean retry.
-pub fn stream_error(fault: &StreamFault, block_closed: bool, context: &ErrorContext<'_>) -> ApiError {
+/// The answer to a stream that is none. One that just ended is the translator's to judge (R-X1).
+pub fn stream_error(fault: &StreamFault, context: &ErrorContext<'_>) -> ApiError {
     let url = context.base_url;
     match fault {
-        StreamFault::Cut if block_closed => {
-            ApiError::new(502, ErrorKind::Api, "upstream stream ended before completion")
-        }
-        StreamFault::Cut => ApiError {
-            should_retry: Some(true),
-            ..ApiError::new(529, ErrorKind::Overloaded, "upstream stream ended before completion")
-        },
         StreamFault::Malformed => {
             ApiError::new(502, ErrorKind::Api, format!("{url} sent a stream that cannot be read"))
         }
@@ -176,13 +166,6 @@ mod tests {
     }
 
     #[test]
-    fn r_x1_a_cut_is_an_overload_until_a_block_is_closed() {
-        let judge = |closed| Case::default().with(|context| stream_error(&StreamFault::Cut, closed, context));
-        assert_eq!((judge(false).kind, judge(false).should_retry), (ErrorKind::Overloaded, Some(true)));
-        assert_eq!((judge(true).kind, judge(true).should_retry), (ErrorKind::Api, None));
-    }
-
-    #[test]
     fn a_stream_that_is_none_says_what_came_instead() {
         let cases = [
             (StreamFault::Malformed, "cannot be read", None),
@@ -191,7 +174,7 @@ mod tests {
             (StreamFault::Html("<p>Sign <b>in</b> sk-12345678</p>".into()), "instead of a stream: Sign in ***", None),
         ];
         for (fault, words, should_retry) in cases {
-            let error = Case::default().with(|context| stream_error(&fault, false, context));
+            let error = Case::default().with(|context| stream_error(&fault, context));
             assert_eq!((error.status, error.kind, error.should_retry), (502, ErrorKind::Api, should_retry));
             assert!(error.message.contains(words), "{error:?}");
         }

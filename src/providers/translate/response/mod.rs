@@ -216,7 +216,7 @@ impl Reply {
     pub fn cut_error(&self) -> ApiError {
         let message = "upstream stream ended before completion";
         match self.machine.any_block_closed() {
-            false => ApiError::new(529, ErrorKind::Overloaded, message),
+            false => ApiError { should_retry: Some(true), ..ApiError::new(529, ErrorKind::Overloaded, message) },
             true => ApiError::new(502, ErrorKind::Api, message),
         }
     }
