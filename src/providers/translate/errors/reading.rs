@@ -137,7 +137,11 @@ impl Reading {
     }
 
     fn absorb_fields(&mut self, fields: Fields) -> Option<String> {
-        let nested = self.absorb_nested(fields.response, fields.error);
+        let (error, sentence) = match fields.error {
+            Some(Loose::Text(sentence)) => (None, Some(sentence)),
+            error => (error, None),
+        };
+        let nested = self.absorb_nested(fields.response, error);
         self.absorb_codes([fields.code, fields.kind]);
         self.absorb_status([fields.status, fields.status_code]);
         self.params.extend([fields.param].into_iter().flatten().filter_map(Loose::text));
@@ -149,6 +153,8 @@ impl Reading {
             .or_else(|| fields.detail.and_then(|detail| self.absorb_detail(detail)))
             .or_else(|| fields.message.and_then(|message| self.absorb(message)))
             .or_else(|| fields.msg.and_then(Loose::text))
+            // Often no more than the name of the status.
+            .or(sentence)
     }
 
     /// The error object first, wherever it stands: its codes tell more than those around it.

@@ -495,7 +495,7 @@ fn a_cap_as_large_as_the_window_is_left_out_instead_of_compacting() {
 #[test]
 fn every_other_row_has_its_status_type_and_retry() {
     use ErrorKind::*;
-    let cases: [(u16, &str, u16, ErrorKind, Option<bool>); 34] = [
+    let cases: [(u16, &str, u16, ErrorKind, Option<bool>); 36] = [
         (401, r#"{"error":"Unauthorized"}"#, 401, Authentication, Some(false)),
         (
             400,
@@ -524,6 +524,8 @@ fn every_other_row_has_its_status_type_and_retry() {
         (400, r#"{"detail":"Server is pinned to 'X'; requested 'Y'."}"#, 404, NotFound, Some(false)),
         (404, r#"{"error":{"message":"no","code":"model_not_found"}}"#, 404, NotFound, Some(false)),
         (404, r#"{"detail":"Not Found"}"#, 404, NotFound, Some(false)),
+        (404, r#"{"error":{"type":"usage_limit_reached","message":"no"}}"#, 429, RateLimit, Some(false)),
+        (403, r#"{"error":{"type":"usage_limit_reached","message":"no"}}"#, 429, RateLimit, Some(false)),
         (429, r#"{"error":{"code":"workspace_owner_credits_depleted","message":"no"}}"#, 429, RateLimit, Some(false)),
         (429, r#"{"error":{"code":"insufficient_quota","message":"no"}}"#, 402, Billing, Some(false)),
         (400, r#"{"error":{"code":"billing_hard_limit_reached","message":"no"}}"#, 402, Billing, Some(false)),
@@ -665,6 +667,8 @@ fn messages_are_found_in_every_shape_and_secrets_in_none() {
     let cases = [
         (r#"{"error":{"message":"sk-1234567890 in SECRET-1234"}}"#, "*** in ***"),
         (r#"{"error":"text"}"#, "text"),
+        (r#"{"error":"Bad Request","message":"text"}"#, "text"),
+        (r#"{"error":"Bad Request","detail":"text"}"#, "text"),
         (r#"{"detail":"text"}"#, "text"),
         (r#"{"detail":[{"msg":"text","loc":["body","input",0]},"more"]}"#, "body.input.0: text; more"),
         (r#"{"detail":{"message":"text"}}"#, "text"),
