@@ -42,6 +42,7 @@ pub struct FailureJudge {
     context_window: Option<u64>,
     effort: Option<Effort>,
     summary: bool,
+    system_in_middle: bool,
     /// Of the first translation: a retry without reasoning replays none.
     replayed_reasoning: Option<usize>,
     omit: Omissions,
@@ -82,6 +83,7 @@ impl FailureJudge {
             context_window: sent.context_window,
             effort: translated.effort,
             summary: translated.summary,
+            system_in_middle: translated.system_in_middle,
             replayed_reasoning: sent.replayed_reasoning,
             omit: sent.omit,
             parameter_retries: u8::try_from(sent.parameter_retries).unwrap_or(u8::MAX),
@@ -204,6 +206,7 @@ impl FailureJudge {
             max_output_tokens: self.max_output_tokens,
             effort: self.effort,
             summary: self.summary,
+            system_in_middle: self.system_in_middle,
             replayed_reasoning: self.replayed_reasoning,
             omit: &self.omit,
             body_keys: &self.body.as_ref().map(|body| sent_parameters(body)).unwrap_or_default(),

@@ -88,6 +88,7 @@ pub fn judge(worker: &Rc<Worker>, body: &'static str) -> Box<FailureJudge> {
         dropped: Dropped::default(),
         effort: None,
         summary: false,
+        system_in_middle: false,
         replayed_reasoning: None,
     };
     let sent = Sent {

@@ -82,6 +82,8 @@ pub struct ErrorContext<'a> {
     pub effort: Option<Effort>,
     /// `reasoning.summary` was sent.
     pub summary: bool,
+    /// The conversation held a system message that went up as one (Q-M5).
+    pub system_in_middle: bool,
     /// The first message whose reasoning was replayed when the request was first translated; absent: none was.
     pub replayed_reasoning: Option<usize>,
     /// What had been left out of this request already.

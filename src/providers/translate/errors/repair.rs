@@ -29,7 +29,7 @@ pub(super) fn of(row: Row, reading: &Reading, context: &ErrorContext<'_>) -> Opt
         Row::Image { blind: true } if context.profile == ProfileKind::Custom => {
             (!context.omit.images).then_some(Repair::WithoutImages)
         }
-        Row::Image { .. } => None,
+        Row::Image { .. } | Row::SystemRole => None,
         _ => without_parameters(reading, context),
     }
 }

@@ -22,6 +22,8 @@ pub(super) enum Row {
         blind: bool,
     },
     Document,
+    /// A system message in the middle of the conversation (Q-M5).
+    SystemRole,
     Credential,
     Cloudflare,
     Permission,
@@ -44,11 +46,12 @@ pub(super) enum Row {
 
 impl Row {
     pub fn of(reading: &Reading, context: &ErrorContext<'_>) -> Self {
-        let tests: [(Row, bool); 17] = [
+        let tests: [(Row, bool); 18] = [
             (Row::Reasoning, is_reasoning(reading)),
             (Row::Image { blind: true }, reading.says_any(&BLIND_PHRASES)),
             (Row::Image { blind: false }, is_image(reading)),
             (Row::Document, is_document(reading)),
+            (Row::SystemRole, context.system_in_middle && is_system_role(reading)),
             // Its code counts at any status, so it stands before what a status alone decides.
             (Row::UsageLimit, is_usage_limit(reading)),
             (Row::Credential, is_credential(reading)),
@@ -86,6 +89,7 @@ impl Row {
             Row::Reasoning => "invalid_encrypted_content",
             Row::Image { .. } => "invalid_image",
             Row::Document => "invalid_document",
+            Row::SystemRole => "system_role_refused",
             Row::Credential => "invalid_credential",
             Row::Cloudflare => "blocked_by_cloudflare",
             Row::Permission => "permission_denied",
@@ -128,6 +132,8 @@ impl Row {
             }
             Row::Image { .. } => ApiError::invalid(attachment_message(Attachment::Image, reading, context)),
             Row::Document => ApiError::invalid(attachment_message(Attachment::Document, reading, context)),
+            // `claude` matches these words, folds its system messages into the user's, and asks again.
+            Row::SystemRole => ApiError::invalid(format!("role 'system' is not supported: {words}")),
             Row::Credential => {
                 ApiError::new(401, ErrorKind::Authentication, credential_message(reading, context)).final_answer()
             }
@@ -204,6 +210,31 @@ fn is_document(reading: &Reading) -> bool {
     reading.has_any_code(&["invalid_file", "invalid_pdf", "unsupported_file", "invalid_file_data"])
         || has_param_at(reading, "file_data")
         || (client_fault && named && refused)
+}
+
+const SYSTEM_ROLE_NAMES: [&str; 11] = [
+    "system message",
+    "developer message",
+    "system role",
+    "developer role",
+    "role 'system'",
+    "role 'developer'",
+    "role: system",
+    "role: developer",
+    "message role",
+    "role must be",
+    "only user and assistant roles",
+];
+
+const REFUSALS: [&str; 8] =
+    ["not supported", "unsupported", "not allowed", "unexpected", "invalid", "unknown", "must be", "only user and"];
+
+/// A server, or its model's chat template, that takes developer or system messages at the beginning only or not at all.
+fn is_system_role(reading: &Reading) -> bool {
+    let client_fault = reading.status.is_none_or(|status| matches!(status, 200 | 400 | 422 | 500));
+    // A text may quote the whole request, so its words count only where no place is named.
+    let in_words = || reading.params.is_empty() && reading.says_any(&SYSTEM_ROLE_NAMES) && reading.says_any(&REFUSALS);
+    client_fault && (has_param_at(reading, ".role") || in_words())
 }
 
 /// Whether a param such as `input[3].content[1].image_url` ends in `field`.

@@ -13,6 +13,7 @@ pub(super) struct Case {
     pub input_tokens: u64,
     pub max_output_tokens: Option<u64>,
     pub effort: Option<Effort>,
+    pub system_in_middle: bool,
     pub replayed_reasoning: Option<usize>,
     pub omit: Omissions,
     pub parameter_retries: u8,
@@ -29,6 +30,7 @@ impl Default for Case {
             input_tokens: 1_000,
             max_output_tokens: Some(32_000),
             effort: Some(Effort::Medium),
+            system_in_middle: false,
             replayed_reasoning: Some(3),
             omit: Omissions::default(),
             parameter_retries: 0,
@@ -71,6 +73,7 @@ impl Case {
             max_output_tokens: self.max_output_tokens,
             effort: self.effort,
             summary: true,
+            system_in_middle: self.system_in_middle,
             replayed_reasoning: self.replayed_reasoning,
             omit: &self.omit,
             body_keys: &keys,
@@ -490,6 +493,30 @@ fn a_cap_as_large_as_the_window_is_left_out_instead_of_compacting() {
         Case::custom().judge(400, body),
         Verdict::Retry(Repair::WithoutParameters(vec![Parameter::MaxOutputTokens]))
     );
+}
+
+#[test]
+fn q_m5_a_refused_system_message_is_worded_so_that_claude_folds_it() {
+    let cases = [
+        (400, r#"{"detail":"System messages are not allowed"}"#),
+        (
+            400,
+            r#"{"error":{"message":"Invalid value: 'developer'. Supported values are: 'user'","param":"input[1].role"}}"#,
+        ),
+        (422, r#"{"detail":[{"loc":["body","input",1,"role"],"msg":"Input should be 'user' or 'assistant'"}]}"#),
+        (500, r#"{"error":{"message":"System message must be at the beginning.","type":"server_error"}}"#),
+        (400, r#"{"error":{"message":"Unexpected message role."}}"#),
+        (400, r#"{"error":{"message":"Only user and assistant roles are supported!"}}"#),
+    ];
+    for (status, body) in cases {
+        let error = Case { system_in_middle: true, ..Case::custom() }.answer(status, body).error;
+        assert_eq!((error.status, error.kind, error.should_retry), (400, ErrorKind::InvalidRequest, Some(false)));
+        assert!(error.message.starts_with("role 'system' is not supported: "), "{body}: {error:?}");
+        let without = Case::custom().answer(status, body).error;
+        assert!(!without.message.contains("role 'system' is not supported"), "{body}: {without:?}");
+    }
+    let other = Case { system_in_middle: true, ..Case::custom() }.answer(400, r#"{"error":"bad schema"}"#).error;
+    assert_eq!(other.message, "bad schema");
 }
 
 #[test]

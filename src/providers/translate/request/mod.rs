@@ -31,7 +31,7 @@ use serde::Serialize;
 use crate::providers::anthropic::wire::{Content, Message, MessagesRequest};
 use crate::providers::json_text::{decoded, mend_surrogates};
 use crate::providers::openai::models::{Effort, ModelFacts};
-use crate::providers::openai::wire::request::{CountRequest, Item, Origin, Output, Part, ResponsesRequest};
+use crate::providers::openai::wire::request::{CountRequest, Item, Origin, Output, Part, ResponsesRequest, Role};
 use crate::providers::profile::{Profile, ProfileKind};
 use crate::providers::translate::{ApiError, Dropped, Omissions, Parameter, ReplyContext};
 
@@ -71,6 +71,8 @@ pub struct Translated {
     pub effort: Option<Effort>,
     /// `reasoning.summary` was sent (Q-E6).
     pub summary: bool,
+    /// A system message stands in the middle of the conversation as one (Q-M5).
+    pub system_in_middle: bool,
     /// The first message whose reasoning is replayed: the N of Q-R7's last answer. Absent: nothing is replayed.
     pub replayed_reasoning: Option<usize>,
 }
@@ -78,7 +80,8 @@ pub struct Translated {
 /// Without the body: prompts do not belong in logs.
 impl fmt::Debug for Translated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { body, reply, cache_key, images, dropped, effort, summary, replayed_reasoning } = self;
+        let Self { body, reply, cache_key, images, dropped, effort, summary, system_in_middle, replayed_reasoning } =
+            self;
         f.debug_struct("Translated")
             .field("body_bytes", &body.len())
             .field("reply", reply)
@@ -87,6 +90,7 @@ impl fmt::Debug for Translated {
             .field("dropped", dropped)
             .field("effort", effort)
             .field("summary", summary)
+            .field("system_in_middle", system_in_middle)
             .field("replayed_reasoning", replayed_reasoning)
             .finish()
     }
@@ -150,6 +154,7 @@ pub fn translate(request: &MessagesRequest<'_>, context: &RequestContext<'_>) ->
         dropped: draft.dropped,
         effort: reasoning.and_then(|reasoning| reasoning.effort),
         summary: reasoning.is_some_and(|reasoning| reasoning.summary.is_some()),
+        system_in_middle: draft.system_in_middle,
         replayed_reasoning: draft.replayed_reasoning.filter(|_| replays),
         cache_key,
     })
@@ -174,6 +179,7 @@ struct Draft<'a> {
     body: ResponsesRequest<'a>,
     names: names::Names,
     dropped: Dropped,
+    system_in_middle: bool,
     replayed_reasoning: Option<usize>,
 }
 
@@ -187,6 +193,8 @@ fn draft<'a>(request: &MessagesRequest<'a>, context: &RequestContext<'a>) -> Res
     if input.is_empty() {
         return Err(ApiError::invalid("messages: at least one message with content is required"));
     }
+    let is_system = |item: &Item<'_>| matches!(item, Item::Message { role: Role::Developer | Role::System, .. });
+    let system_in_middle = input.iter().any(is_system);
     let tools = tools::translate(request, context, &names, &conversation.late_tools, &mut dropped)?;
     let thought = effort::choose(request, context, &tools);
     let parameters = parameters::translate(request, context, &thought, &tools, &mut dropped);
@@ -202,7 +210,7 @@ fn draft<'a>(request: &MessagesRequest<'a>, context: &RequestContext<'a>) -> Res
     if context.profile.kind == ProfileKind::Codex && context.omit.full_lane {
         lite::reshape(&mut body, &mut dropped);
     }
-    Ok(Draft { body, names, dropped, replayed_reasoning: conversation.replayed_reasoning })
+    Ok(Draft { body, names, dropped, system_in_middle, replayed_reasoning: conversation.replayed_reasoning })
 }
 
 /// The answer to a conversation that repeats broken tool calls for ever (DESIGN.md §6): the last five assistant turns

@@ -507,6 +507,20 @@ fn q_m30_a_past_web_search_becomes_words_in_place() {
 }
 
 #[test]
+fn q_m5_whether_a_system_message_went_up_as_one_is_told() {
+    let sent = |upstream: Upstream, role: &str| {
+        let messages = json!([{"role": "user", "content": "go"}, {"role": role, "content": "mind the gap"}]);
+        upstream.translated(&json!({"model": "m", "messages": messages})).system_in_middle
+    };
+    assert!(sent(Upstream::openai(), "system"));
+    assert!(!sent(Upstream::openai(), "user"));
+    assert!(!sent(Upstream::custom(), "system"), "there it is a reminder");
+    let mut lite = Upstream::codex();
+    lite.omit.full_lane = true;
+    assert!(!sent(lite, "user"), "the prompt of the lite lane is no message of the conversation");
+}
+
+#[test]
 fn q_m31_other_blocks_of_anthropics_own_tools_never_leave_half_a_pair() {
     let mcp_use = json!({"type": "mcp_tool_use", "id": "m1", "name": "ask", "server_name": "s", "input": {"a": 1}});
     let mcp_result =
