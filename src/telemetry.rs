@@ -25,6 +25,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
 use daily_file::DailyFile;
+pub use lines::Plain;
 use lines::{JsonLines, TextLines};
 
 /// Every event name there is, `noun.verb_past` and a few plain nouns. A test holds the sources to it.

@@ -15,6 +15,7 @@ use crate::providers::openai::discovery;
 use crate::providers::openai::models::ModelEntry;
 use crate::settings::{Backend, BackendKind, Settings};
 use crate::state::{ModelsFile, StateFolder};
+use crate::telemetry::Plain;
 
 /// One entry of `--json`.
 #[derive(Serialize)]
@@ -103,13 +104,15 @@ fn listed(model: &ModelEntry) -> Listed<'_> {
     }
 }
 
+/// Ids and names are an upstream's own words: none of them steers the terminal.
 fn table(models: &[ModelEntry]) -> String {
-    let width = models.iter().map(|model| model.id.as_str().chars().count()).max().unwrap_or(0);
+    let id = |model: &ModelEntry| Plain(model.id.as_str()).to_string();
+    let width = models.iter().map(|model| id(model).chars().count()).max().unwrap_or(0);
     let line = |model: &ModelEntry| {
         let window = model.context_window.map(|tokens| format!("  {tokens} tokens")).unwrap_or_default();
-        let name = if model.display_name == model.id.as_str() { "" } else { &model.display_name };
+        let name = if model.display_name == model.id.as_str() { "" } else { &*model.display_name };
         let hidden = if model.hidden { "  (hidden)" } else { "" };
-        format!("{:width$}  {name}{window}{hidden}", model.id.as_str()).trim_end().to_owned() + "\n"
+        format!("{:width$}  {}{window}{hidden}", id(model), Plain(name)).trim_end().to_owned() + "\n"
     };
     models.iter().map(line).collect()
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::{Exit, service};
 use crate::http::control::status::Report;
 use crate::state::StateFolder;
+use crate::telemetry::Plain;
 
 /// Between two looks of `--watch`.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -108,9 +109,10 @@ fn table(report: &Report, transcripts: Option<&Path>) -> String {
     text
 }
 
-/// A table whose columns are as wide as their widest cell; nothing where there are no rows.
+/// A table whose columns are as wide as their widest cell; nothing where there are no rows. Some cells are an upstream's
+/// own words, and none of them steers the terminal.
 fn rows(text: &mut String, head: &[&str], rows: impl Iterator<Item = Vec<String>>) {
-    let rows: Vec<Vec<String>> = rows.collect();
+    let rows: Vec<Vec<String>> = rows.map(|row| row.iter().map(|cell| Plain(cell).to_string()).collect()).collect();
     if rows.is_empty() {
         return;
     }

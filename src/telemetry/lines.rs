@@ -205,7 +205,7 @@ impl fmt::Display for Json<'_> {
 }
 
 /// Text as it is, but for what is unsafe.
-struct Plain<'a>(&'a str);
+pub struct Plain<'a>(pub &'a str);
 
 impl fmt::Display for Plain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -174,6 +174,10 @@ impl<'a> Attempt<'a> {
             let verdict = judge.response(incoming).await;
             return Ok(Outcome::Failed(judge, verdict));
         }
+        if let Some(fault) = unreadable(&incoming) {
+            let verdict = judge.transport(&fault);
+            return Ok(Outcome::Failed(judge, verdict));
+        }
         let reply = Reply::new(translated.reply, &self.job.request_id);
         Ok(self.hold(reply, incoming, judge).await)
     }
@@ -313,6 +317,15 @@ pub fn finish_reading<I: futures_util::Stream + Unpin + 'static>(mut incoming: I
     actix_rt::spawn(async move {
         let _ = timeout(LAST_CHUNK, async { while incoming.next().await.is_some() {} }).await;
     });
+}
+
+/// Why nothing of a good answer's body could be read.
+fn unreadable(incoming: &Incoming) -> Option<TransportFault> {
+    let encoding = incoming.header("content-encoding").filter(|encoding| !encoding.eq_ignore_ascii_case("identity"));
+    match encoding {
+        Some(encoding) => Some(TransportFault::Compressed(encoding.to_owned())),
+        None => incoming.has_unreadable_body().then_some(TransportFault::Unframed),
+    }
 }
 
 fn credential_error(fault: &CredentialFault) -> ApiError {

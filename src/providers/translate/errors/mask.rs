@@ -1,4 +1,5 @@
-//! Secrets out of text: the literal ones of a request first, then whatever looks like a key.
+//! Secrets out of text: the literal ones of a request first, then whatever looks like a key. What could steer a terminal
+//! goes with them: `claude` and the commands print what upstreams say.
 //!
 //! Every upstream text passes through here before it reaches a log line or `claude` (DESIGN.md §8).
 
@@ -10,7 +11,8 @@ const MASK: &str = "***";
 /// A literal shorter than this is no secret worth masking: it would turn up in ordinary words.
 const SHORTEST_LITERAL_BYTES: usize = 6;
 
-/// Replaces each of `literals`, then key-like words (`sk-…`, `Bearer …`, JWTs), by `***`.
+/// Replaces each of `literals`, then key-like words (`sk-…`, `Bearer …`, JWTs), by `***`, and each control character but
+/// line feed and tab by U+FFFD.
 pub fn mask<'a>(text: &'a str, literals: &[&str]) -> Cow<'a, str> {
     let mut masked = Cow::Borrowed(text);
     for literal in literals.iter().filter(|literal| literal.len() >= SHORTEST_LITERAL_BYTES) {
@@ -18,10 +20,17 @@ pub fn mask<'a>(text: &'a str, literals: &[&str]) -> Cow<'a, str> {
             masked = Cow::Owned(masked.replace(literal, MASK));
         }
     }
-    match mask_key_like(&masked) {
-        Some(text) => Cow::Owned(text),
-        None => masked,
+    if let Some(text) = mask_key_like(&masked) {
+        masked = Cow::Owned(text);
     }
+    if masked.contains(steers_a_terminal) {
+        masked = Cow::Owned(masked.replace(steers_a_terminal, "\u{fffd}"));
+    }
+    masked
+}
+
+fn steers_a_terminal(character: char) -> bool {
+    character.is_control() && !matches!(character, '\n' | '\t')
 }
 
 /// `text` without its key-like words, if it has any.
@@ -83,6 +92,7 @@ mod tests {
             ("?api_key=sk-1234567890ab&x=1", "?***&x=1"),
             ("task-12345678 and a risk-taking disk-", "task-12345678 and a risk-taking disk-"),
             ("schlüssel „sk-12345678ö“", "schlüssel „***ö“"),
+            ("a line\n\tand\u{1b}[2J\r\u{9b}31m more", "a line\n\tand\u{fffd}[2J\u{fffd}\u{fffd}31m more"),
         ];
         for (text, expected) in cases {
             assert_eq!(mask(text, &["my-own-key-1", "a"]), expected, "{text}");

@@ -29,12 +29,18 @@ pub enum TransportFault {
     ProxyRefused(String),
     /// What came is no HTTP.
     Garbled(String),
+    /// The answer has this `content-encoding`, although none but `identity` was asked for.
+    Compressed(String),
+    /// The answer's body has neither a length nor chunks: its end and a cut look the same.
+    Unframed,
 }
 
 /// The answer to a fault before the response head; names the URL.
 pub fn transport_error(fault: &TransportFault, context: &ErrorContext<'_>) -> ApiError {
     let url = context.base_url;
     let words = mask_of(fault, context);
+    // More follows.
+    let words = words.trim_end_matches('.');
     match fault {
         TransportFault::ConnectTimeout => timed_out(format!("no connection to {url} in time")),
         TransportFault::FirstByteTimeout => timed_out(format!("{url} took the request and did not answer in time")),
@@ -52,6 +58,8 @@ pub fn transport_error(fault: &TransportFault, context: &ErrorContext<'_>) -> Ap
         TransportFault::Garbled(_) => {
             ApiError::new(502, ErrorKind::Api, format!("{url} did not answer in HTTP: {words}"))
         }
+        TransportFault::Compressed(_) => unusable(format!("{url} compressed its answer unasked ({words})")),
+        TransportFault::Unframed => unusable(format!("{url} sent an answer without a length or chunks")),
     }
 }
 
@@ -61,18 +69,25 @@ fn mask_of(fault: &TransportFault, context: &ErrorContext<'_>) -> String {
         TransportFault::Unreachable(text)
         | TransportFault::Tls(text)
         | TransportFault::ProxyRefused(text)
-        | TransportFault::Garbled(text) => mask(text, context.secrets).into_owned(),
+        | TransportFault::Garbled(text)
+        | TransportFault::Compressed(text) => mask(text, context.secrets).into_owned(),
         TransportFault::Refused
         | TransportFault::Dns
         | TransportFault::ConnectTimeout
         | TransportFault::FirstByteTimeout
         | TransportFault::IdleTimeout
-        | TransportFault::ClosedBeforeHead => String::new(),
+        | TransportFault::ClosedBeforeHead
+        | TransportFault::Unframed => String::new(),
     }
 }
 
 fn timed_out(message: String) -> ApiError {
     ApiError::new(504, ErrorKind::Api, message)
+}
+
+/// A habit of the server or of what stands before it: asking again would meet it again.
+fn unusable(message: String) -> ApiError {
+    ApiError::new(502, ErrorKind::Api, message).final_answer()
 }
 
 /// A server on this machine that cannot be reached was not started: asking again would only hide that.
