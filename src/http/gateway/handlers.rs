@@ -80,7 +80,10 @@ async fn model(request: HttpRequest) -> HttpResponse {
 async fn post_messages(request: HttpRequest, payload: Payload) -> HttpResponse {
     guarded(request, |request, id| async move {
         let worker = worker(&request)?;
-        let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let header = |name: &str| {
+            let value = request.headers().get(name).and_then(|value| value.to_str().ok());
+            value.filter(|value| !value.is_empty()).map(str::to_owned)
+        };
         let (session_id, agent_id) = (header("x-claude-code-session-id"), header("x-claude-code-agent-id"));
         let record = Record::begin(worker.context.clone(), session_id.as_deref(), agent_id.as_deref());
         if let Some(refusal) = closed(&worker) {
