@@ -276,12 +276,13 @@ impl<'a> Attempt<'a> {
         let idle = self.job.worker.context.settings.idle_timeout;
         loop {
             let next = timeout(idle, incoming.next()).await;
-            if self.job.hold.started.get() {
+            let started = self.job.hold.started.get();
+            if started {
                 reply.assume_started();
             }
             let step = match next {
                 Err(_) => {
-                    let verdict = judge.transport(&TransportFault::IdleTimeout);
+                    let verdict = judge.silent(started.then(|| reply.cut_error()));
                     return Outcome::Failed(judge, verdict);
                 }
                 Ok(Some(Ok(chunk))) => reply.feed(&chunk, &mut out),

@@ -160,6 +160,14 @@ impl FailureJudge {
         }
     }
 
+    /// The answer went silent before it began. `cut`: its head was written already, by somebody who could not wait.
+    pub fn silent(&self, cut: Option<ApiError>) -> Verdict {
+        match cut {
+            Some(cut) => unclassified("idle", self.idle(cut)),
+            None => self.transport(&TransportFault::IdleTimeout),
+        }
+    }
+
     /// R-X3: what `claude` asks for again is remembered: every upstream failure that is answered with 400 and, once its
     /// message has `started`, every one that asking again cannot mend.
     pub fn remember(&self, answer: &Answer, started: bool) {

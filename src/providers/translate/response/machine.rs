@@ -37,6 +37,8 @@ pub(super) struct Machine {
     context: ReplyContext,
     seed: String,
     committed: bool,
+    /// An event has come that is no lifecycle and no metadata.
+    begun: bool,
     response_id: Option<String>,
     upstream_model: Option<String>,
     priority: bool,
@@ -68,6 +70,7 @@ impl Machine {
             context,
             seed: seed.to_owned(),
             committed: false,
+            begun: false,
             response_id: None,
             upstream_model: None,
             priority: false,
@@ -84,6 +87,10 @@ impl Machine {
             unknown_events: 0,
             decoded: String::new(),
         }
+    }
+
+    pub(super) fn begun(&self) -> bool {
+        self.begun
     }
 
     pub(super) fn committed(&self) -> bool {
@@ -153,6 +160,7 @@ impl Machine {
         if kind.is_held() || self.is_finished() {
             return;
         }
+        self.begun = true;
         self.commit(out);
         match kind {
             EventKind::ItemAdded => self.item_added(event),

@@ -41,7 +41,8 @@ const MAX_BLANK_BYTES: usize = 4 << 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Step {
-    /// Nothing but lifecycle and metadata so far: a failure can still become a proper HTTP status (R-H1).
+    /// Nothing but lifecycle and metadata so far: a failure can still become a proper HTTP status (R-H1), or another
+    /// attempt.
     Held,
     /// The message has begun.
     Flowing,
@@ -312,7 +313,7 @@ impl Reply {
     }
 
     fn standing(&self) -> Step {
-        match (self.machine.is_finished(), self.failed, self.machine.committed()) {
+        match (self.machine.is_finished(), self.failed, self.machine.begun()) {
             (true, _, _) => Step::Finished,
             (false, true, _) => Step::Failed(Failure::Cut),
             (false, false, true) => Step::Flowing,

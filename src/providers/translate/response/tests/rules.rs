@@ -136,6 +136,17 @@ fn r_h1_the_end_of_the_hold_writes_the_head_once_and_null_deltas_after_it() {
 }
 
 #[test]
+fn r_h1_a_head_that_somebody_else_wrote_does_not_make_the_answer_begin() {
+    let mut reply = Reply::new(context(Codex), "req_test");
+    let mut out = EventWriter::stream();
+    reply.assume_started();
+    assert_eq!(reply.feed(&sse(&[json!({"type": "response.in_progress"})]), &mut out), Step::Held);
+    let events = [added(0, json!({"type": "message"})), delta("output_text", 0, "hi")];
+    assert_eq!(reply.feed(&sse(&events), &mut out), Step::Flowing);
+    assert!(!String::from_utf8_lossy(&out.take_bytes()).contains("message_start"));
+}
+
+#[test]
 fn r_k2_the_open_block_gets_an_empty_delta() {
     let opened = [
         (added(0, json!({"type": "reasoning", "id": "r"})), "thinking"),
