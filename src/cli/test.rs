@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{Exit, codex_test, models, serve};
 use crate::providers::openai::models::ModelEntry;
 use crate::settings::{Backend, BackendKind};
+use crate::telemetry::Plain;
 
 pub fn run(backend: &str) -> anyhow::Result<Exit> {
     let settings = match serve::checked_settings(None) {
@@ -42,7 +43,7 @@ fn findings(backend: &Backend, models: &[ModelEntry]) -> String {
     match &backend.default_model {
         Some(model) if models.iter().any(|entry| entry.id == *model) => format!("default_model {model} is listed\n"),
         Some(model) => format!("default_model {model} is not listed: the backend may refuse it\n"),
-        None if models.len() == 1 => format!("the one listed model is used: {}\n", models[0].id),
+        None if models.len() == 1 => format!("the one listed model is used: {}\n", Plain(models[0].id.as_str())),
         None => "set default_model: the backend lists several models\n".to_owned(),
     }
 }

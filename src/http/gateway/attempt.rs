@@ -164,7 +164,7 @@ impl<'a> Attempt<'a> {
         };
         drop(outgoing);
         if let Some(id) = incoming.header("x-request-id") {
-            self.job.record.upstream_request_id(id);
+            self.job.record.upstream_request_id(&judge.masked(id));
         }
         codex::note_headers(&self.upstream, &incoming);
         if !(200..300).contains(&incoming.status()) {

@@ -17,7 +17,7 @@ use crate::providers::openai::models::{Effort, ModelEntry};
 use crate::providers::translate::count::Encoding;
 use crate::providers::translate::errors::{
     Answer, Attachment, Class, ErrorContext, Quota, StreamFault, TransportFault, UpstreamReply, Verdict, is_overflow,
-    judge, sent_parameters, stream_error, transport_error,
+    judge, mask, sent_parameters, stream_error, transport_error,
 };
 use crate::providers::translate::request::{ImagePlace, MediaKind, Translated};
 use crate::providers::translate::response::{Failure, Reply};
@@ -26,6 +26,8 @@ use crate::settings::{Backend, BackendKind, CredentialSetting};
 
 /// Error bodies beyond this say nothing more.
 const ERROR_BODY_LIMIT: usize = 64 * 1024;
+/// Characters of an upstream's words in a log field.
+const LONGEST_WORDS: usize = 256;
 /// How long an error body may take: the status is known by then.
 const ERROR_BODY_TIME: Duration = Duration::from_secs(10);
 /// Seconds for which a backend is passed over whose quota is used up and that does not say until when.
@@ -96,6 +98,12 @@ impl FailureJudge {
     /// The answer has begun: what only a retry needs is freed.
     pub fn commit(&mut self) {
         self.body = None;
+    }
+
+    /// A few words of the upstream's, fit for a log line.
+    pub fn masked(&self, words: &str) -> String {
+        let secrets = [self.secret.as_str(), self.worker.context.token.expose()];
+        mask(words, &secrets).chars().take(LONGEST_WORDS).collect()
     }
 
     /// Keeps what the answer has told of the plan's use since the last look.
