@@ -15,6 +15,7 @@ mod drain;
 mod edits;
 mod errors;
 mod fallback;
+mod faults;
 mod gateway;
 mod generated;
 mod logs;

@@ -12,6 +12,8 @@ use super::PATIENCE;
 pub struct Connection {
     stream: TcpStream,
     buffered: Vec<u8>,
+    /// Bytes that are read at once.
+    portion: usize,
 }
 
 pub struct Head {
@@ -37,6 +39,9 @@ pub enum BodyEnd {
     /// The connection ended before.
     Cut,
 }
+
+/// Bytes that are usually read at once.
+const PORTION: usize = 16 * 1024;
 
 /// One server-sent event.
 #[derive(Clone, Debug)]
@@ -67,7 +72,7 @@ impl Connection {
         stream.set_nodelay(true).expect("a connected socket");
         stream.set_read_timeout(Some(PATIENCE)).expect("a connected socket");
         stream.set_write_timeout(Some(PATIENCE)).expect("a connected socket");
-        Self { stream, buffered: Vec::new() }
+        Self { stream, buffered: Vec::new(), portion: PORTION }
     }
 
     pub fn send(&mut self, method: &str, path: &str, headers: &[(String, String)], body: &[u8]) {
@@ -103,6 +108,11 @@ impl Connection {
     /// Says that nothing more will be written.
     pub fn close_writing(&self) {
         self.stream.shutdown(Shutdown::Write).expect("a connected socket");
+    }
+
+    /// From now on takes at most this many bytes from the socket at once.
+    pub fn read_at_most(&mut self, bytes: usize) {
+        self.portion = bytes.clamp(1, PORTION);
     }
 
     pub fn read_head(&mut self) -> Head {
@@ -188,9 +198,9 @@ impl Connection {
 
     /// Reads more; `false` at the end of the connection, however it ended. Panics when nothing came for too long.
     fn fill(&mut self) -> bool {
-        let mut bytes = [0_u8; 16 * 1024];
+        let mut bytes = [0_u8; PORTION];
         loop {
-            match self.stream.read(&mut bytes) {
+            match self.stream.read(&mut bytes[..self.portion]) {
                 Ok(0) => return false,
                 Ok(count) => {
                     self.buffered.extend_from_slice(&bytes[..count]);
@@ -279,6 +289,21 @@ impl EventStream {
 
     pub fn read_to_end(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.next_event()).collect()
+    }
+
+    /// Takes up to so many portions from the socket, without looking at them.
+    pub fn read_some(&mut self, portions: usize) {
+        for _ in 0..portions {
+            self.connection.fill();
+        }
+    }
+
+    pub fn read_at_most(&mut self, bytes: usize) {
+        self.connection.read_at_most(bytes);
+    }
+
+    pub fn close_writing(&self) {
+        self.connection.close_writing();
     }
 
     pub fn end(&self) -> BodyEnd {

@@ -7,6 +7,8 @@ pub mod service;
 
 pub mod upstream_process;
 
+pub mod raw_upstream;
+
 pub mod http_client;
 
 pub mod anthropic_reader;
