@@ -26,6 +26,7 @@ mod real_codex;
 mod reload;
 mod replace;
 mod restart;
+mod security;
 mod service_manager;
 mod sessions;
 mod signals;
