@@ -133,8 +133,8 @@ enum Command {
         /// The config file, used only when no service runs
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// Arguments for claude itself
-        #[arg(last = true, value_name = "ARGS", allow_hyphen_values = true)]
+        /// Arguments for claude itself: everything from `--`, or from the first word that is none of the above
+        #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<std::ffi::OsString>,
     },
     /// The next turn of a session; streams its text, and Ctrl-C interrupts it
@@ -172,5 +172,30 @@ pub fn run() -> anyhow::Result<Exit> {
         Command::Turn { session, prompt } => turn::run(session, prompt),
         Command::Completions { shell } => Ok(completions::run(shell, &mut Arguments::command())),
         Command::Guard { command } => Ok(Exit::Child(guard::run(&command))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claude_gets_everything_from_its_first_own_argument_on() {
+        for (typed, backend, expected) in [
+            ("claude", None, &[][..]),
+            ("claude -- -p hi", None, &["-p", "hi"]),
+            ("claude -p hi", None, &["-p", "hi"]),
+            ("claude hello --model x", None, &["hello", "--model", "x"]),
+            ("claude --backend vllm -p x --backend y", Some("vllm"), &["-p", "x", "--backend", "y"]),
+            ("claude --backend vllm -- --backend y -- z", Some("vllm"), &["--backend", "y", "--", "z"]),
+            ("claude --version", None, &["--version"]),
+        ] {
+            let words = std::iter::once("claudette").chain(typed.split(' '));
+            let parsed = Arguments::try_parse_from(words).unwrap_or_else(|error| panic!("{typed}: {error}"));
+            let Some(Command::Claude { backend: parsed_backend, arguments, .. }) = parsed.command else {
+                panic!("{typed}")
+            };
+            assert_eq!((parsed_backend.as_deref(), arguments), (backend, expected.iter().map(Into::into).collect()));
+        }
     }
 }
