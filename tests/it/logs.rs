@@ -49,6 +49,47 @@ fn a_failed_request_says_what_the_client_was_told() {
 }
 
 #[test]
+fn every_request_is_a_line_with_every_field_even_one_that_is_not_let_in() {
+    const FIELDS: [&str; 17] = [
+        "backend",
+        "generation",
+        "requested_model",
+        "upstream_model",
+        "status",
+        "stop_reason",
+        "ttfb_ms",
+        "duration_ms",
+        "input_tokens",
+        "cached_input_tokens",
+        "output_tokens",
+        "reasoning_tokens",
+        "upstream_request_id",
+        "session_id",
+        "agent_id",
+        "dropped",
+        "error_type",
+    ];
+    let scene = Scene::openai(json!([{"on": "any", "times": 0, "reply": {"stream": [{"text": "Fine."}]}}]));
+    scene.message(&plain_request("go"));
+    scene.post("/v1/messages", &json!({"messages": 1}));
+    let mut stranger = scene.gateway.connect();
+    stranger.send("POST", "/v1/messages", &[("x-api-key".into(), "wrong".into())], b"{}");
+    assert_eq!(stranger.read_response().status, 401);
+    let lines = scene.service.wait_for_count("request.finished", 3);
+    for line in &lines {
+        let missing: Vec<_> = FIELDS.iter().filter(|field| line[**field].is_null()).collect();
+        assert!(missing.is_empty(), "no {missing:?} in {line:#}");
+    }
+    let statuses: Vec<_> = lines.iter().map(|line| line["status"].clone()).collect();
+    assert_eq!(statuses, [200, 400, 401]);
+    // What was let in is told of the backend; what was not is none of its errors.
+    let status = scene.service.status(&scene.world);
+    assert_eq!(status["usage"][0]["requests"], 2, "{status:#}");
+    assert_eq!(status["usage"][0]["errors"], json!({"invalid_request_error": 1}), "{status:#}");
+    assert_eq!(status["last_errors"][0]["status"], 400, "{status:#}");
+}
+
+#[test]
 fn a_client_that_hangs_up_is_a_line_too() {
     let script = json!([{"on": "plain", "reply": {"stream": [{"text": ["begun", {"hold": "never"}]}]}}]);
     let scene = Scene::openai(script);

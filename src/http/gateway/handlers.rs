@@ -6,6 +6,7 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
+use actix_web::http::Method;
 use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::web::{self, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
@@ -125,7 +126,11 @@ where
     });
     let id = request_id();
     if let Err(refusal) = allowed {
-        return errors::response(&refused(&refusal), &id);
+        let error = refused(&refusal);
+        if let (&Method::POST, "/v1/messages", Ok(worker)) = (request.method(), request.path(), worker(&request)) {
+            Record::turned_away(worker.context.clone(), &error);
+        }
+        return errors::response(&error, &id);
     }
     match AssertUnwindSafe(handle(request, id.clone())).catch_unwind().await {
         Ok(Ok(response)) => errors::named(response, &id),

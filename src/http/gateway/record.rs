@@ -36,30 +36,28 @@ struct Line {
     dropped: Vec<String>,
     error: Option<(ErrorKind, String)>,
     state: Option<Arc<BackendState>>,
-    _running: Running,
+    /// Absent: the request was not let in, and must neither count as use nor keep the gateway alive.
+    running: Option<Running>,
 }
 
 impl Record {
+    /// A request that is let in. Whatever becomes of it is told of its slot's backend, until it goes to another one.
     pub fn begin(context: Arc<GatewayContext>, session_id: Option<&str>, agent_id: Option<&str>) -> Self {
         let running = context.activity.begin();
-        let backend = context.slot.backend.to_string();
-        Self(Rc::new(RefCell::new(Line {
-            context,
-            began: Instant::now(),
-            requested_model: String::new(),
-            upstream_model: String::new(),
-            backend,
-            status: None,
-            first_byte: None,
-            summary: Summary::default(),
-            upstream_request_id: String::new(),
-            session_id: session_id.unwrap_or_default().to_owned(),
-            agent_id: agent_id.unwrap_or_default().to_owned(),
-            dropped: Vec::new(),
-            error: None,
-            state: None,
-            _running: running,
-        })))
+        let state = context.upstreams.first().map(|upstream| Arc::clone(&upstream.state));
+        let mut line = Line::new(context);
+        session_id.unwrap_or_default().clone_into(&mut line.session_id);
+        agent_id.unwrap_or_default().clone_into(&mut line.agent_id);
+        line.state = state;
+        line.running = Some(running);
+        Self(Rc::new(RefCell::new(line)))
+    }
+
+    /// A request that is not let in: a line in the log, and in no backend's numbers.
+    pub fn turned_away(context: Arc<GatewayContext>, error: &ApiError) {
+        let mut line = Line::new(context);
+        line.error = Some((error.kind, error.message.clone()));
+        line.status = Some(error.status);
     }
 
     pub fn requested(&self, model: &str) {
@@ -98,11 +96,36 @@ impl Record {
     }
 }
 
+impl Line {
+    fn new(context: Arc<GatewayContext>) -> Self {
+        let backend = context.slot.backend.to_string();
+        Self {
+            context,
+            began: Instant::now(),
+            requested_model: String::new(),
+            upstream_model: String::new(),
+            backend,
+            status: None,
+            first_byte: None,
+            summary: Summary::default(),
+            upstream_request_id: String::new(),
+            session_id: String::new(),
+            agent_id: String::new(),
+            dropped: Vec::new(),
+            error: None,
+            state: None,
+            running: None,
+        }
+    }
+}
+
 impl Drop for Line {
     fn drop(&mut self) {
         let now = Instant::now();
         let status = self.status.unwrap_or(CLIENT_CLOSED);
+        let error_type = self.error.as_ref().map_or("", |(kind, _)| kind.as_str());
         self.count(status);
+        // Every field always, empty where there is nothing to tell: a log in columns needs no cases.
         info!(
             event = "request.finished",
             backend = self.backend,
@@ -110,8 +133,8 @@ impl Drop for Line {
             requested_model = self.requested_model,
             upstream_model = self.upstream_model,
             status,
-            stop_reason = self.summary.stop_reason.map(StopReason::as_str),
-            ttfb_ms = self.first_byte.map(|at| milliseconds(at - self.began)),
+            stop_reason = self.summary.stop_reason.map_or("", StopReason::as_str),
+            ttfb_ms = milliseconds(self.first_byte.unwrap_or(now) - self.began),
             duration_ms = milliseconds(now - self.began),
             input_tokens = self.summary.input_tokens,
             cached_input_tokens = self.summary.cached_input_tokens,
@@ -121,9 +144,11 @@ impl Drop for Line {
             session_id = self.session_id,
             agent_id = self.agent_id,
             dropped = self.dropped.join(","),
-            error_type = self.error.as_ref().map(|(kind, _)| kind.as_str()),
+            error_type,
             "request finished"
         );
+        // Not before the line is written: whoever waits for the gateway to be idle finds it in the log.
+        drop(self.running.take());
     }
 }
 
