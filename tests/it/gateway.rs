@@ -246,6 +246,17 @@ fn a_body_beyond_32_mib_is_too_large() {
 }
 
 #[test]
+fn a_body_that_is_announced_as_too_large_is_refused_before_it_comes() {
+    let scene = Scene::openai(says_hello());
+    let mut connection = scene.gateway.connect();
+    let mut headers = scene.gateway.headers();
+    headers.push(("content-length".into(), (40 * 1024 * 1024).to_string()));
+    connection.send_head("POST", "/v1/messages", &headers);
+    assert_eq!(connection.read_response().status, 413);
+    assert!(connection.try_write(&vec![b' '; 1024 * 1024]), "what comes all the same is read");
+}
+
+#[test]
 fn a_request_without_stream_gets_one_message() {
     let script = json!([{"on": "turn", "reply": {"stream": [
         {"reasoning": "Hm.", "encrypted": "gAAAAABsecret"},

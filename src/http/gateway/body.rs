@@ -21,7 +21,7 @@ const DISCARD: Duration = Duration::from_secs(10);
 /// 413 beyond [`BODY_LIMIT`], 408 after 30 s without a byte, 400 when the connection breaks.
 pub async fn read(mut payload: Payload, announced: Option<usize>) -> Result<Bytes, ApiError> {
     if announced.is_some_and(|length| length > BODY_LIMIT) {
-        discard(payload).await;
+        actix_rt::spawn(discard(payload));
         return Err(too_large());
     }
     let mut body = BytesMut::with_capacity(announced.unwrap_or(16 * 1024));
@@ -35,13 +35,15 @@ pub async fn read(mut payload: Payload, announced: Option<usize>) -> Result<Byte
             Ok(Some(Ok(chunk))) => chunk,
         };
         if body.len() + chunk.len() > BODY_LIMIT {
-            discard(payload).await;
+            actix_rt::spawn(discard(payload));
             return Err(too_large());
         }
         body.extend_from_slice(&chunk);
     }
 }
 
+/// The answer need not wait for this. As the body is still held when the answer ends, the connection is closed, after a
+/// while in which whatever comes is read.
 async fn discard(mut payload: Payload) {
     let until = Instant::now() + DISCARD;
     while let Ok(Some(Ok(_))) = timeout_at(until, payload.next()).await {}
