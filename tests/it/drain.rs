@@ -58,6 +58,20 @@ fn a_stop_refuses_new_requests_and_says_that_trying_again_helps() {
 }
 
 #[test]
+fn the_drain_deadline_ends_an_answer_that_is_not_streamed_with_an_error() {
+    let scene = Scene::openai_with(holding(), "[supervisor]\ndrain_deadline = \"200ms\"\n");
+    let mut body = plain_request("go");
+    body["stream"] = json!(false);
+    let mut connection = scene.gateway.connect();
+    connection.send("POST", "/v1/messages", &scene.gateway.headers(), body.to_string().as_bytes());
+    scene.upstream.wait("holding=end");
+    scene.service.signal(rustix::process::Signal::TERM);
+    let response = connection.read_response();
+    assert_eq!((response.status, error_of(&response).0.as_str()), (529, "overloaded_error"));
+    assert!(scene.service.wait().0.success());
+}
+
+#[test]
 fn the_drain_deadline_ends_a_stream_with_an_error_event() {
     let scene = Scene::openai_with(holding(), "[supervisor]\ndrain_deadline = \"200ms\"\n");
     let mut stream = scene.stream(&plain_request("go"));

@@ -5,7 +5,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use serde::Serialize;
 
-use crate::providers::translate::ApiError;
+use crate::providers::translate::{ApiError, ErrorKind};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -38,6 +38,11 @@ pub fn response(error: &ApiError, request_id: &str) -> HttpResponse {
     let envelope =
         Envelope { r#type: "error", error: Body { r#type: error.kind.as_str(), message: &error.message }, request_id };
     named(response.json(envelope), request_id)
+}
+
+/// What a request is told that still runs when the gateway stops.
+pub fn cut() -> ApiError {
+    ApiError::new(529, ErrorKind::Overloaded, "the gateway is stopping: ask again")
 }
 
 /// The response with its id in the header that `claude` logs.

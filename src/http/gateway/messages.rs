@@ -9,6 +9,7 @@ use actix_web::web::Bytes;
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use futures_util::FutureExt;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::asking::{Hold, Job, Opened, open};
 use super::errors;
@@ -42,7 +43,7 @@ pub async fn answer(worker: Rc<Worker>, asked: Asked, record: Record) -> HttpRes
         request_id: asked.request_id,
         hold: Rc::clone(&hold),
     };
-    let mut opening = open(job).boxed_local();
+    let mut opening = open_until(worker.context.cut.clone(), job).boxed_local();
     let opened = match timeout(HOLD, &mut opening).await {
         Ok(opened) => opened,
         Err(_) => match hold.begin() {
@@ -62,6 +63,14 @@ pub async fn answer(worker: Rc<Worker>, asked: Asked, record: Record) -> HttpRes
         }
         Ok(opened) => whole(opened, &request_id, &record),
         Err(error) => refuse(&error, &request_id, &record),
+    }
+}
+
+/// The answer's beginning, unless the gateway stops before it is there.
+async fn open_until(cut: CancellationToken, job: Job) -> Result<Opened, ApiError> {
+    tokio::select! {
+        opened = open(job) => opened,
+        () = cut.cancelled() => Err(errors::cut()),
     }
 }
 

@@ -23,6 +23,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::asking::{Opened, Rest};
 use super::attempt::finish_reading;
+use super::errors;
 use super::judge::FailureJudge;
 use super::listener::Worker;
 use super::record::Record;
@@ -119,7 +120,7 @@ impl<I: Upstreamed> MessageStream<I> {
     /// Moves on as far as it can without waiting. False: nothing more to do now.
     fn advance(&mut self, cx: &mut Context<'_>) -> bool {
         if self.cut.as_mut().poll(cx).is_ready() {
-            self.fail(&ApiError::new(529, ErrorKind::Overloaded, "the gateway is stopping: ask again"));
+            self.fail(&errors::cut());
             return true;
         }
         let moved = match &mut self.phase {
