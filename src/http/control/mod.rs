@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use actix_web::body::BodyStream;
 use actix_web::dev::{Server, ServerHandle};
+use actix_web::http::StatusCode;
 use actix_web::web::{self, Bytes};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use futures_util::{StreamExt, stream};
@@ -20,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::status::StatusView;
-use crate::http::access::{self, LocalToken};
+use crate::http::access::{self, LocalToken, Refusal};
 use crate::providers::claude_cli::environment::Wiring;
 
 /// How long a slot that is started on demand may take (DESIGN.md §4).
@@ -179,13 +180,19 @@ pub fn start(context: ControlContext) -> std::io::Result<(Server, ServerHandle, 
 }
 
 async fn status(request: HttpRequest) -> HttpResponse {
-    let Some(context) = admitted(&request) else { return forbidden() };
+    let context = match admitted(&request) {
+        Ok(context) => context,
+        Err(refusal) => return refused(refusal),
+    };
     let view = context.status.borrow().clone();
     HttpResponse::Ok().json(view.report())
 }
 
 async fn environment(request: HttpRequest, wish: web::Json<Wish>) -> HttpResponse {
-    let Some(context) = admitted(&request) else { return forbidden() };
+    let context = match admitted(&request) {
+        Ok(context) => context,
+        Err(refusal) => return refused(refusal),
+    };
     let (answer, granted) = oneshot::channel();
     let question = Question::Environment { wish: wish.into_inner(), answer };
     match ask(&context, question, granted).await {
@@ -196,7 +203,10 @@ async fn environment(request: HttpRequest, wish: web::Json<Wish>) -> HttpRespons
 
 /// The answer's first line is the grant; then the connection stays open, and the lease lives as long as it does.
 async fn lease(request: HttpRequest, wish: web::Json<Wish>) -> HttpResponse {
-    let Some(context) = admitted(&request) else { return forbidden() };
+    let context = match admitted(&request) {
+        Ok(context) => context,
+        Err(refusal) => return refused(refusal),
+    };
     let (answer, granted) = oneshot::channel();
     let question = Question::Lease { wish: wish.into_inner(), answer };
     let granted = match ask(&context, question, granted).await {
@@ -217,7 +227,10 @@ async fn lease(request: HttpRequest, wish: web::Json<Wish>) -> HttpResponse {
 /// One JSON line after the other until the turn ends. The turn does not need its listener: an end of the connection
 /// leaves it running.
 async fn turn(request: HttpRequest, wish: web::Json<TurnWish>) -> HttpResponse {
-    let Some(context) = admitted(&request) else { return forbidden() };
+    let context = match admitted(&request) {
+        Ok(context) => context,
+        Err(refusal) => return refused(refusal),
+    };
     let TurnWish { session, prompt } = wish.into_inner();
     let (answer, queued) = oneshot::channel();
     let asked = context.questions.send(Question::Turn { session, prompt, answer }).await;
@@ -241,7 +254,10 @@ async fn turn(request: HttpRequest, wish: web::Json<TurnWish>) -> HttpResponse {
 }
 
 async fn interrupt_turn(request: HttpRequest, which: web::Json<TurnInterrupt>) -> HttpResponse {
-    let Some(context) = admitted(&request) else { return forbidden() };
+    let context = match admitted(&request) {
+        Ok(context) => context,
+        Err(refusal) => return refused(refusal),
+    };
     let TurnInterrupt { session, turn } = which.into_inner();
     match context.questions.send(Question::InterruptTurn { session, turn }).await {
         Ok(()) => HttpResponse::Accepted().finish(),
@@ -281,13 +297,20 @@ impl Drop for HeldLease {
     }
 }
 
-fn admitted(request: &HttpRequest) -> Option<Rc<ControlContext>> {
-    let context = request.app_data::<Rc<ControlContext>>()?;
-    access::check_origin(request.headers()).ok()?;
-    access::check_token(request.headers(), &context.token).ok()?;
-    Some(Rc::clone(context))
+fn admitted(request: &HttpRequest) -> Result<Rc<ControlContext>, Refusal> {
+    access::check_origin(request.headers())?;
+    let context = request.app_data::<Rc<ControlContext>>().ok_or(Refusal::TokenWrong)?;
+    access::check_token(request.headers(), &context.token)?;
+    Ok(Rc::clone(context))
 }
 
-fn forbidden() -> HttpResponse {
-    HttpResponse::Unauthorized().json(Denied { reason: "the control token does not match".to_owned() })
+/// As a gateway answers the same refusals.
+fn refused(refusal: Refusal) -> HttpResponse {
+    let (status, reason) = match refusal {
+        Refusal::TokenMissing | Refusal::TokenWrong => {
+            (StatusCode::UNAUTHORIZED, "the control token does not match".to_owned())
+        }
+        Refusal::ForeignHost | Refusal::WebPage => (StatusCode::FORBIDDEN, refusal.to_string()),
+    };
+    HttpResponse::build(status).json(Denied { reason })
 }
