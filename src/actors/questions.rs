@@ -200,23 +200,24 @@ fn without_gateway(backend: &Backend, settings: &Settings) -> Granted {
 
 /// The backend that the wish names, or the default one.
 pub fn chosen<'a>(wish: &Wish, settings: &'a Settings) -> Result<&'a Backend, String> {
-    let known = || {
-        let enabled = settings.backends.iter().filter(|backend| backend.enabled);
-        enabled.map(|backend| backend.id.as_str()).collect::<Vec<_>>().join(", ")
-    };
+    let known = || settings.backends.iter().map(known_as).collect::<Vec<_>>().join(", ");
     let backend = match &wish.backend {
         Some(name) => settings.backends.iter().find(|backend| backend.id.as_str() == name),
         None => settings.preferred_backend(),
     };
     let Some(backend) = backend else {
         let name = wish.backend.as_deref().unwrap_or("(default)");
-        return Err(format!("there is no backend {name}; enabled are: {}", known()));
+        return Err(format!("there is no backend {name}; known are: {}", known()));
     };
     if !backend.enabled {
         let because = backend.disabled_because.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
-        return Err(format!("backend {} is disabled{because}; enabled are: {}", backend.id, known()));
+        return Err(format!("backend {} is disabled{because}; known are: {}", backend.id, known()));
     }
     Ok(backend)
+}
+
+fn known_as(backend: &Backend) -> String {
+    if backend.enabled { backend.id.to_string() } else { format!("{} (disabled)", backend.id) }
 }
 
 fn deny(reply: Reply, reason: &str) {

@@ -33,6 +33,9 @@ pub fn run(backend: &str, refresh: bool, json: bool) -> anyhow::Result<Exit> {
     };
     let Some(backend) = known_backend(&settings, backend) else { return Ok(Exit::Failed) };
     if backend.kind == BackendKind::Anthropic {
+        if json {
+            println!("[]");
+        }
         eprintln!("claudette: backend anthropic is claude's own login; its models are claude's own.");
         return Ok(Exit::Done);
     }

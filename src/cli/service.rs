@@ -74,7 +74,7 @@ impl Service {
             Ok(state::Service::Running(control)) => Ok(Self { control }),
             Ok(state::Service::Absent) => Err(Trouble::NotRunning),
             Ok(state::Service::Unreachable { .. }) => Err(Trouble::Broken("it is starting or stopping".to_owned())),
-            Err(fault) => Err(Trouble::Broken(fault.to_string())),
+            Err(fault) => Err(Trouble::Denied(fault.to_string())),
         }
     }
 

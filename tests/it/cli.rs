@@ -179,6 +179,11 @@ fn a_state_folder_that_is_a_link_is_refused() {
     std::os::unix::fs::symlink(world.path("tmp"), world.state()).expect("a link in a fresh folder");
     let ran = world.run(&["serve", "--config", config.to_str().expect("UTF-8")]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
+    for arguments in [&["status"][..], &["claude", "--backend", "anthropic"]] {
+        let ran = world.run(arguments);
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert!(ran.stderr.contains("symbolic link") && !ran.stderr.contains("does not answer"), "{ran:?}");
+    }
 }
 
 #[test]
@@ -231,7 +236,9 @@ fn env_for_a_backend_that_is_not_there_names_those_that_are() {
     let scene = Scene::openai(json!([]));
     let ran = scene.world.run(&["env", "no-such-backend"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(ran.stderr.contains("openai-api"), "{ran:?}");
+    for known in ["openai-api", "anthropic", "codex-subscription (disabled)"] {
+        assert!(ran.stderr.contains(known), "no {known} in {ran:?}");
+    }
     assert_eq!(ran.stdout, "");
 }
 
