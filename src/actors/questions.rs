@@ -206,8 +206,11 @@ pub fn chosen<'a>(wish: &Wish, settings: &'a Settings) -> Result<&'a Backend, St
         None => settings.preferred_backend(),
     };
     let Some(backend) = backend else {
-        let name = wish.backend.as_deref().unwrap_or("(default)");
-        return Err(format!("there is no backend {name}; known are: {}", known()));
+        let fault = wish
+            .backend
+            .as_ref()
+            .map_or("no backend is enabled".to_owned(), |name| format!("there is no backend {name}"));
+        return Err(format!("{fault}; known are: {}", known()));
     };
     if !backend.enabled {
         let because = backend.disabled_because.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
