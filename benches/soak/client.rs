@@ -104,7 +104,7 @@ async fn ask(mut stream: TcpStream, request: &[u8], kind: Kind, plan: Plan) -> (
     let leaves = kind == Kind::Stream && plan.way == Way::HungUp;
     let middle = plan.delta(plan.deltas / 2);
     let mut buffer = Vec::new();
-    while !read.take(&mut buffer) {
+    while !read.take(&buffer) {
         if leaves && memmem::find(&read.body, middle.as_bytes()).is_some() {
             return (read, None);
         }
@@ -118,7 +118,7 @@ async fn ask(mut stream: TcpStream, request: &[u8], kind: Kind, plan: Plan) -> (
 
 impl Read {
     /// Decodes what has come. True: the response is whole.
-    fn take(&mut self, buffer: &mut Vec<u8>) -> bool {
+    fn take(&mut self, buffer: &[u8]) -> bool {
         let Some(head_end) = memmem::find(buffer, b"\r\n\r\n").map(|at| at + 4) else { return false };
         let head = String::from_utf8_lossy(&buffer[..head_end]).to_ascii_lowercase();
         self.status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
