@@ -101,7 +101,7 @@ impl UpstreamClient {
     }
 
     async fn attempt(&self, outgoing: &Outgoing) -> Result<Incoming, SendFault> {
-        let taken = self.take();
+        let mut taken = self.take();
         let mut request = taken.client.request(outgoing.method.clone(), format!("{}{}", self.base, outgoing.path));
         for (name, value) in &outgoing.headers {
             request = request.append_header((name.clone(), value.clone()));
@@ -115,6 +115,10 @@ impl UpstreamClient {
             request.send_body(outgoing.body.clone())
         };
         let response = sending.await.map_err(|error| SendFault::of(error, &self.host))?;
+        if response.status().is_informational() {
+            // awc takes it for the answer. The real one still comes, and would be read as that of the next request.
+            taken.age = NEVER_BACK;
+        }
         Ok(Incoming::new(response, &outgoing.method, taken))
     }
 }
@@ -129,6 +133,9 @@ struct Pool {
     /// How often the idle ones were thrown away; what was taken before does not come back.
     age: Cell<u64>,
 }
+
+/// The age of a client that does not go back to its pool: it ends with its answer, and its connection with it.
+const NEVER_BACK: u64 = u64::MAX;
 
 /// A client in use. It goes back to its pool when this is dropped.
 pub(super) struct Taken {

@@ -51,6 +51,8 @@ fn a_broken_answer_is_told_as_what_it_is() {
         ("cut inside an event", cut_inside, 200, "overloaded_error", "ended", "Half"),
         ("a length that is too long", |wire| sized(wire, 50), 200, "", "", "Whole."),
         ("a length that is too short", |wire| sized(wire, -50), 200, "overloaded_error", "ended", "Whole."),
+        ("hints before the head", early_hints, 502, "api_error", "HTTP 103", ""),
+        ("a body in two framings", two_framings, 200, "", "", "Whole."),
         ("more than the length says", smuggle, 200, "", "", "Whole."),
     ];
     let faulty = Faulty::with(|name, wire| {
@@ -131,6 +133,19 @@ fn sized(wire: &mut Wire, off: isize) {
     let length = body.len().checked_add_signed(off).expect("a small difference");
     let head = format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {length}\r\n\r\n");
     wire.write(format!("{head}{body}").as_bytes());
+}
+
+fn early_hints(wire: &mut Wire) {
+    wire.say(b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>; rel=preload\r\n\r\n");
+    // The answer to this request, behind the next one if that comes on this connection.
+    wire.answer_late(&answer("Whole."));
+}
+
+fn two_framings(wire: &mut Wire) {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 5\r\ntransfer-encoding: chunked";
+    wire.say(format!("{head}\r\n\r\n").as_bytes());
+    wire.chunk(&answer("Whole."));
+    wire.say(LAST_CHUNK);
 }
 
 /// A second response behind the first one, which must not become the answer to the next request.

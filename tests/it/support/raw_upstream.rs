@@ -129,6 +129,14 @@ impl Wire {
         }
     }
 
+    /// Sends this answer when the next request comes on this connection.
+    pub fn answer_late(&mut self, events: &str) {
+        if self.read_request().is_some() {
+            self.begin(events);
+            self.say(LAST_CHUNK);
+        }
+    }
+
     fn answer(&mut self, target: &str) {
         if target.ends_with("/models") {
             self.say(&whole(&json!({"object": "list", "data": [{"id": "qwen3-coder"}]}).to_string()));
