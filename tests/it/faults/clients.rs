@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Barrier};
+use std::time::Instant;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -202,10 +203,12 @@ fn hold(connections: usize) {
     drop(held);
     faulty.assert_serves("connections that were closed at once");
     // They go one by one; a few of the upstream's may have come.
+    let deadline = Instant::now() + PATIENCE;
     while let (Some(before), Some(now)) = (descriptors, faulty.open_files()) {
         if now <= before + 20 {
             break;
         }
+        assert!(Instant::now() < deadline, "{now} descriptors are open, {before} were before");
         faulty.assert_serves("connections that are being closed");
     }
 }
