@@ -103,12 +103,14 @@ impl Service {
     }
 }
 
-/// Two of three edits make a new gateway; the third is refused, and the one after it mends that.
+/// Two of three edits make a new gateway; the third is refused, and the one after it mends that. So many edits would be
+/// taken for a loop, and damped.
 fn config(upstream: SocketAddr, edit: u64) -> String {
     let fault = if edit % 3 == 2 { "unheard_of = true\n" } else { "" };
     format!(
         "[backends.soak]\nkind = \"custom-openai\"\nbase_url = \"http://{upstream}/v1\"\ndefault_model = \"soak\"\n\
-         context_window = {}\n{fault}[upstream]\nidle_timeout = \"3s\"\n[supervisor]\nretire_after = \"5s\"\n",
+         context_window = {}\n{fault}[upstream]\nidle_timeout = \"3s\"\n[supervisor]\nretire_after = \"5s\"\n\
+         restart_intensity = 1000\n",
         100_000 + edit
     )
 }
