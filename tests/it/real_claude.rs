@@ -31,6 +31,29 @@ fn a_prompt_becomes_an_agent_turn_by_subscription() {
     run_a_turn_with_a_tool(&Scene::codex(turn_with_a_tool()));
 }
 
+/// The backend's own streams, recorded. Their tool is one that `claude` does not have: it says so, and the loop goes on.
+#[test]
+#[ignore = "needs the real claude CLI: run tests/run"]
+fn a_turn_runs_on_the_subscriptions_recorded_streams() {
+    let recorded = |name: &str| {
+        let path = format!("{}/tests/fixtures/streams/{name}.sse", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).expect("a fixture of the repository")
+    };
+    let scene = Scene::codex(json!([
+        {"on": "turn", "reply": {"stream": [{"raw": recorded("codex_turn1_tool_call")}, {"end": true}]}},
+        {"on": "results", "reply": {"stream": [{"raw": recorded("codex_turn2_final_with_extras")}, {"end": true}]}},
+    ]));
+    let run = run(&scene, "Bash", "Look around, please.");
+    assert_eq!(run.answer(), "Hi! The tool said hello-from-tool.");
+    let requests = scene.upstream.requests();
+    let agent: Vec<_> = requests.iter().filter(|request| request.body["tools"].is_array()).collect();
+    assert_eq!(agent.len(), 2, "one request per step, none repeated");
+    let thought = &agent[1].items("reasoning")[0]["encrypted_content"];
+    assert!(thought.as_str().is_some_and(|thought| thought.starts_with("gAAAAABfake-encrypted")), "{thought}");
+    assert_eq!(agent[1].items("function_call")[0]["name"], "exec_command");
+    assert_eq!(agent[1].items("function_call_output").len(), 1);
+}
+
 fn turn_with_a_tool() -> Value {
     json!([
         {"on": "turn", "reply": {"stream": [
