@@ -278,6 +278,27 @@ fn a_request_without_stream_gets_one_message() {
     assert_eq!(scene.upstream.only_request().body["stream"], true, "upstream it is always a stream");
 }
 
+/// What `claude` asks before a risky tool in its mode auto, in both its forms: an answer of another shape blocks the tool
+/// (WIRE.md 2.12). 64 tokens would not be enough for a model that reasons (Q-P2).
+#[test]
+fn a_permission_classifier_gets_its_verdict() {
+    for (stop, max_tokens) in [("</block>", 2112), ("</severity>", 64)] {
+        let words = format!("<verdict>no{stop} and more that nobody asked for");
+        let scene = Scene::openai(json!([{"on": "plain", "reply": {"stream": [{"text": words}]}}]));
+        let body = json!({"model": "anthropic/gpt-5.5", "max_tokens": max_tokens, "stop_sequences": [stop],
+            "thinking": {"type": "disabled"},
+            "messages": [{"role": "user", "content": [{"type": "text", "text": "May it run?"}]}]});
+        let response = scene.post("/v1/messages?beta=true", &body);
+        assert_eq!(response.status, 200, "{}", response.text());
+        let message = response.json();
+        assert_eq!(message["content"], json!([{"type": "text", "text": "<verdict>no"}]), "{message}");
+        assert_eq!((&message["stop_reason"], &message["stop_sequence"]), (&json!("stop_sequence"), &json!(stop)));
+        let sent = scene.upstream.only_request().body;
+        assert_eq!(sent["max_output_tokens"], max_tokens.max(1024));
+        assert_eq!(sent["reasoning"]["effort"], "none");
+    }
+}
+
 #[test]
 fn counting_tokens_asks_the_upstream_that_can_count() {
     let scene = Scene::openai(says_hello());
